@@ -1,0 +1,62 @@
+package credential
+
+import "time"
+
+// Token is what a caller is handed: the credential to present to the provider.
+type Token struct {
+	Kind       Kind
+	Secret     Secret // access token, API key or password, by Kind
+	Username   string // KindBasic
+	TokenType  string
+	ExpiresAt  time.Time // zero: never, or unknown
+	Scopes     []string
+	Generation uint64
+}
+
+// Import asks for an account from credentials obtained elsewhere, or brings
+// new credentials to an account that exists.
+type Import struct {
+	Ref         Ref
+	Integration string
+	Kind        Kind
+	// Secret is the access token, API key or password, by Kind. It may be empty
+	// for KindClientCredentials, and for KindOAuth2 with a RefreshToken.
+	Secret       Secret
+	RefreshToken Secret
+	Username     string
+	Scopes       []string
+	ExpiresAt    time.Time // zero: unknown
+}
+
+// Query asks for a page of accounts, in order of tenant and id.
+type Query struct {
+	// Tenant limits the list to one tenant; empty: all that the caller may see.
+	Tenant      string
+	State       State
+	Integration string
+	// Allow, where set, says which accounts the caller may see.
+	Allow func(Account) bool
+	After Ref // exclusive; zero: from the start
+	Limit int // 1 to 1000
+}
+
+// Page is a page of accounts.
+type Page struct {
+	Accounts []Account
+	// Next continues the list; zero: the list is complete. A page may be
+	// shorter than the limit and yet have a Next, when many accounts were
+	// looked at and few matched.
+	Next Ref
+}
+
+// History is a page of an account's history, newest first.
+type History struct {
+	Lines []NumberedLine
+	Next  uint64 // continue with lines numbered below this; 0: complete
+}
+
+// NumberedLine is a line with its number within its account.
+type NumberedLine struct {
+	Number uint64
+	Line
+}

@@ -1,0 +1,80 @@
+package credential
+
+import (
+	"crypto/subtle"
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+// Redacted is what every formatter shows in place of a secret.
+const Redacted = "[redacted]"
+
+// Secret is a token, a client secret or any other value that must never be
+// seen outside the process. Every formatter (fmt with any verb, encoding/json,
+// encoding.TextMarshaler, log/slog) prints [Redacted]; only [Secret.Reveal]
+// gives the value. The zero Secret is empty. A Secret is immutable and may be
+// shared between goroutines.
+type Secret struct{ value string }
+
+// NewSecret wraps value.
+func NewSecret(value string) Secret { return Secret{value} }
+
+// Reveal returns the plaintext. Call it where the value leaves the process on
+// purpose (a token request, an answer to an authorised caller) or is sealed.
+func (s Secret) Reveal() string { return s.value }
+
+// IsZero reports whether the secret is empty.
+func (s Secret) IsZero() bool { return s.value == "" }
+
+// Equal compares two secrets in time that depends on their lengths only.
+func (s Secret) Equal(o Secret) bool {
+	return subtle.ConstantTimeCompare([]byte(s.value), []byte(o.value)) == 1
+}
+
+// String returns [Redacted].
+func (Secret) String() string { return Redacted }
+
+// GoString returns [Redacted], for %#v.
+func (Secret) GoString() string { return Redacted }
+
+// Format writes [Redacted] for every verb, %x and %d included.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Redacted) }
+
+// MarshalText returns [Redacted].
+func (Secret) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
+
+// MarshalJSON returns [Redacted] as a JSON string.
+func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + Redacted + `"`), nil }
+
+// LogValue returns [Redacted].
+func (Secret) LogValue() slog.Value { return slog.StringValue(Redacted) }
+
+// Sealed is a secret under authenticated encryption. It is bound to the
+// [Label] under which it was sealed and opens under no other.
+type Sealed []byte
+
+// Field names which secret of an account (or of an integration) a [Sealed] holds.
+type Field string
+
+// The sealed fields. The names are part of the associated data of stored
+// ciphertexts: they never change.
+const (
+	FieldAccessToken  Field = "access_token"
+	FieldRefreshToken Field = "refresh_token"
+	FieldAPIKey       Field = "api_key"
+	FieldPassword     Field = "password"
+	FieldClientSecret Field = "client_secret"
+	// FieldAnswer is a whole authorization server's answer in the node's journal.
+	FieldAnswer Field = "answer"
+)
+
+// Label says what a ciphertext is: it becomes the associated data of the AEAD,
+// so that a ciphertext moved to another tenant, account, field or generation
+// does not open.
+type Label struct {
+	Tenant     string
+	Account    string // account id, or integration id for FieldClientSecret
+	Field      Field
+	Generation uint64
+}
