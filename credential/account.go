@@ -107,12 +107,19 @@ type Account struct {
 
 	ExpiresAt        time.Time // of the access token; zero: never, or unknown
 	RefreshExpiresAt time.Time // of the refresh token; zero: unknown
-	NextRefreshAt    time.Time // the schedule entry; zero: none
-	LastRefreshAt    time.Time
-	CreatedAt        time.Time
-	UpdatedAt        time.Time
+	// ExpiryAssumed marks an ExpiresAt that the provider did not tell.
+	ExpiryAssumed bool
+	// LearnedLifetime is how long an access token was seen to live where the
+	// provider does not tell; 0: nothing learned.
+	LearnedLifetime time.Duration
+
+	NextRefreshAt time.Time // the schedule entry; zero: none
+	LastRefreshAt time.Time
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
 
 	Failures int    // refreshes failed in a row
+	Refusals int    // how many of them, at the end, were unrecognised refusals
 	Claim    *Claim // the refresh under way, or interrupted
 	// HistoryNext numbers the next line of history.
 	HistoryNext uint64
