@@ -1,0 +1,139 @@
+package wire
+
+import (
+	"encoding/json"
+	"log/slog"
+)
+
+// ProviderCustom is the provider of an integration that no catalogue entry
+// describes; its end points come as settings.
+const ProviderCustom = "custom"
+
+// States of an integration.
+const (
+	IntegrationOK            = "ok"
+	IntegrationMisconfigured = "misconfigured" // the provider refuses the client; refreshes pause
+)
+
+// NewIntegration is the body of PUT /v1/integrations/{id}: one OAuth client
+// registration. In JSON the settings stand beside the other fields.
+type NewIntegration struct {
+	Provider string // catalogue id, or [ProviderCustom]
+	ClientID string
+	// ClientSecret is kept as it is when an existing integration is changed
+	// and none is sent.
+	ClientSecret Secret
+	Scopes       []string
+	RedirectURI  string
+	// Settings override fields of the provider's catalogue entry: token_url,
+	// token_auth_method, scope_separator, pkce and so on.
+	Settings map[string]json.RawMessage
+}
+
+// newIntegrationFields is NewIntegration without its settings, as it is in JSON.
+type newIntegrationFields struct {
+	Provider     string   `json:"provider"`
+	ClientID     string   `json:"client_id"`
+	ClientSecret Secret   `json:"client_secret,omitempty"`
+	Scopes       []string `json:"scopes,omitempty"`
+	RedirectURI  string   `json:"redirect_uri,omitempty"`
+}
+
+// NewIntegrationFields are the names of the fields of [NewIntegration] that
+// are not settings.
+func NewIntegrationFields() []string {
+	return []string{"provider", "client_id", "client_secret", "scopes", "redirect_uri"}
+}
+
+// MarshalJSON writes the settings beside the other fields.
+func (n NewIntegration) MarshalJSON() ([]byte, error) {
+	fixed, err := json.Marshal(newIntegrationFields{
+		Provider: n.Provider, ClientID: n.ClientID, ClientSecret: n.ClientSecret,
+		Scopes: n.Scopes, RedirectURI: n.RedirectURI,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return appendMembers(fixed, n.Settings)
+}
+
+// UnmarshalJSON takes every field that is not one of [NewIntegrationFields] as
+// a setting.
+func (n *NewIntegration) UnmarshalJSON(b []byte) error {
+	var f newIntegrationFields
+	if err := json.Unmarshal(b, &f); err != nil {
+		return err
+	}
+	settings, err := otherMembers(b, NewIntegrationFields())
+	if err != nil {
+		return err
+	}
+	*n = NewIntegration{
+		Provider: f.Provider, ClientID: f.ClientID, ClientSecret: f.ClientSecret,
+		Scopes: f.Scopes, RedirectURI: f.RedirectURI, Settings: settings,
+	}
+	return nil
+}
+
+// LogValue shows provider and client, and neither secret nor settings.
+func (n NewIntegration) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("provider", n.Provider), slog.String("client_id", n.ClientID))
+}
+
+// Integration is one OAuth client registration, without its secret. In JSON
+// the settings stand beside the other fields, as they were sent.
+type Integration struct {
+	IntegrationInfo
+	// Settings are the fields that override the provider's catalogue entry.
+	Settings map[string]json.RawMessage
+}
+
+// IntegrationInfo is all of an [Integration] but its settings.
+type IntegrationInfo struct {
+	ID              string   `json:"id"`
+	Provider        string   `json:"provider"`
+	ClientID        string   `json:"client_id"`
+	ClientSecretSet bool     `json:"client_secret_set"`
+	Scopes          []string `json:"scopes"`
+	RedirectURI     string   `json:"redirect_uri"`
+	State           string   `json:"state"`
+	Reason          string   `json:"reason"` // why misconfigured; else empty
+	CreatedAt       Time     `json:"created_at"`
+	UpdatedAt       Time     `json:"updated_at"`
+}
+
+func integrationInfoFields() []string {
+	return []string{
+		"id", "provider", "client_id", "client_secret_set", "scopes", "redirect_uri",
+		"state", "reason", "created_at", "updated_at",
+	}
+}
+
+// MarshalJSON writes the settings beside the other fields.
+func (i Integration) MarshalJSON() ([]byte, error) {
+	fixed, err := json.Marshal(i.IntegrationInfo)
+	if err != nil {
+		return nil, err
+	}
+	return appendMembers(fixed, i.Settings)
+}
+
+// UnmarshalJSON takes every field that it does not know as a setting.
+func (i *Integration) UnmarshalJSON(b []byte) error {
+	var info IntegrationInfo
+	if err := json.Unmarshal(b, &info); err != nil {
+		return err
+	}
+	settings, err := otherMembers(b, integrationInfoFields())
+	if err != nil {
+		return err
+	}
+	*i = Integration{IntegrationInfo: info, Settings: settings}
+	return nil
+}
+
+// IntegrationList is a page of integrations, in order of id.
+type IntegrationList struct {
+	Integrations []Integration `json:"integrations"`
+	NextCursor   string        `json:"next_cursor"` // empty: the list is complete
+}
