@@ -1,0 +1,81 @@
+package config
+
+import "strings"
+
+// Problem is one thing that is wrong with a configuration.
+type Problem struct {
+	// Where the value came from: "grantd.yaml:12", the name of an environment
+	// variable, or empty for a default.
+	Where string
+	Key   string // "http.listen"; empty where it concerns no key
+	Text  string // what is wrong and what to do
+}
+
+// String returns "where: key: text", without the parts that are empty.
+func (p Problem) String() string {
+	parts := make([]string, 0, 3)
+	for _, s := range []string{p.Where, p.Key, p.Text} {
+		if s != "" {
+			parts = append(parts, s)
+		}
+	}
+	return strings.Join(parts, ": ")
+}
+
+// Problems is all that is wrong with a configuration; an error of one line
+// each. It is never empty where it is returned as an error.
+type Problems []Problem
+
+// Error lists the problems, a line each.
+func (ps Problems) Error() string {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		lines[i] = p.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// orNil returns the problems as an error, nil where there are none.
+func (ps Problems) orNil() error {
+	if len(ps) == 0 {
+		return nil
+	}
+	return ps
+}
+
+// nearest returns the candidate that s was most likely meant to be, or "".
+func nearest(s string, candidates []string) string {
+	best, dist := "", 3
+	for _, c := range candidates {
+		if d := distance(s, c); d < dist && 2*d <= len(c) {
+			best, dist = c, d
+		}
+	}
+	return best
+}
+
+// distance is how many letters must be inserted, dropped or replaced to turn a
+// into b (Levenshtein). Names longer than any key are never near.
+func distance(a, b string) int {
+	const long = 64
+	if len(a) > long || len(b) > long {
+		return long
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replace := diagonal
+			if a[i] != b[j] {
+				replace++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
