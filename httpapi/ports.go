@@ -1,0 +1,120 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/wire"
+)
+
+// Accounts is what the API needs of the account actors. Errors are the
+// sentinels of package credential, possibly inside *credential.Unavailable.
+// All methods may be called concurrently and end with their context.
+type Accounts interface {
+	// Token returns a credential that serves for at least minTTL where the
+	// provider's lifetimes allow it. It must not block when such a token is at
+	// hand: it is called more often than everything else together.
+	Token(ctx context.Context, ref credential.Ref, minTTL time.Duration) (credential.Token, error)
+	// Refresh gets a new token. With stale set it does so only if that is still
+	// the newest generation.
+	Refresh(ctx context.Context, ref credential.Ref, stale *uint64) (credential.Account, error)
+	// Import makes an account, or brings new credentials to one that exists.
+	Import(ctx context.Context, in credential.Import) (a credential.Account, created bool, err error)
+	// Disconnect revokes the grant and destroys the tokens.
+	Disconnect(ctx context.Context, ref credential.Ref) (credential.Account, error)
+	Account(ctx context.Context, ref credential.Ref) (credential.Account, error)
+	Accounts(ctx context.Context, q credential.Query) (credential.Page, error)
+	// History returns lines numbered below, newest first; below 0: from the newest.
+	History(ctx context.Context, ref credential.Ref, below uint64, limit int) (credential.History, error)
+}
+
+// Integrations is the registry of OAuth client registrations. An id that is
+// not there is credential.ErrNotFound, a registration that cannot be is
+// credential.ErrInvalid with a text that names the field.
+type Integrations interface {
+	// PutIntegration makes or replaces a registration; it keeps the stored
+	// client secret when there is one and n has none.
+	PutIntegration(ctx context.Context, id string, n wire.NewIntegration) (i wire.Integration, created bool, err error)
+	Integration(ctx context.Context, id string) (wire.Integration, error)
+	// Integrations returns all of them, in any order.
+	Integrations(ctx context.Context) ([]wire.Integration, error)
+	DeleteIntegration(ctx context.Context, id string) error
+}
+
+// Keys is the registry of API keys.
+type Keys interface {
+	// Authenticate finds the key that a caller presents. It is called for every
+	// request: it must not block, and must not tell by its time how much of a
+	// key was right. The Key is shared and never changed.
+	Authenticate(presented string) (*Key, bool)
+	// CreateKey makes a key of the scope of k, whose ID and CreatedAt it sets,
+	// and returns the key itself, which is stored as a hash only.
+	CreateKey(ctx context.Context, k Key) (*Key, credential.Secret, error)
+	// Keys returns all of them, in any order.
+	Keys(ctx context.Context) ([]*Key, error)
+	// DeleteKey ends a key; credential.ErrNotFound if there is none of this id.
+	DeleteKey(ctx context.Context, id string) error
+}
+
+// Providers is the catalogue.
+type Providers interface {
+	Provider(id string) (wire.Provider, bool)
+	// Providers returns all of them in order of id; the slice is not changed.
+	Providers() []wire.Provider
+}
+
+// Deps are what the API works on; all are needed.
+type Deps struct {
+	Accounts     Accounts
+	Integrations Integrations
+	Keys         Keys
+	Providers    Providers
+	Cluster      func(ctx context.Context) (wire.Cluster, error)
+	// Metrics answers GET /metrics.
+	Metrics http.Handler
+	// Ready says why the node cannot serve now; nil: it can. The text is shown
+	// to whoever asks.
+	Ready func(ctx context.Context) error
+}
+
+// Key is an API key and its scope.
+type Key struct {
+	ID     string
+	Name   string // for people
+	Tenant string // a tenant, or wire.All
+	// Integrations that the key is limited to; nil: every one.
+	Integrations []string
+	Permissions  []string
+	CreatedAt    time.Time
+}
+
+// Can reports whether the key has the permission, or wire.PermAdmin, which
+// includes all.
+func (k *Key) Can(permission string) bool {
+	return slices.Contains(k.Permissions, permission) || slices.Contains(k.Permissions, wire.PermAdmin)
+}
+
+// Everywhere reports whether neither tenant nor integrations limit the key.
+func (k *Key) Everywhere() bool { return k.Tenant == wire.All && k.Integrations == nil }
+
+// SeesTenant reports whether the tenant is in the key's scope.
+func (k *Key) SeesTenant(tenant string) bool { return k.Tenant == wire.All || k.Tenant == tenant }
+
+// SeesIntegration reports whether the integration is in the key's scope.
+func (k *Key) SeesIntegration(id string) bool {
+	return k.Integrations == nil || slices.Contains(k.Integrations, id)
+}
+
+// Covers reports whether the scope of o lies within that of k.
+func (k *Key) Covers(o *Key) bool {
+	if !k.SeesTenant(o.Tenant) {
+		return false
+	}
+	if o.Integrations == nil {
+		return k.Integrations == nil
+	}
+	return !slices.ContainsFunc(o.Integrations, func(id string) bool { return !k.SeesIntegration(id) })
+}
