@@ -1,0 +1,124 @@
+package storage
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Defaults of Options. They keep a node with a million accounts of about 700
+// bytes well under 300 MiB resident.
+const (
+	DefaultCacheBytes    = 64 << 20
+	DefaultMemTableBytes = 16 << 20
+	DefaultStallLimit    = 30 * time.Second
+)
+
+// Options of Open. The zero value is good for production.
+type Options struct {
+	// FS is where the directory lies; nil: the disk.
+	FS vfs.FS
+	// Logger gets Pebble's warnings (and its chatter, at debug level); nil: none.
+	Logger *slog.Logger
+	// Fatal ends the process after a disk fault, with the reason in one line. It
+	// must not return: Pebble would take the failed write for a good one. It may
+	// be called from any goroutine and with Pebble's locks held, so it must not
+	// use the DB. nil: log the reason and exit with status 1.
+	Fatal func(reason string)
+	// CacheBytes bounds the cache of blocks read from disk; 0: DefaultCacheBytes.
+	CacheBytes int64
+	// MemTableBytes is the size of one table in memory, of which there are up to
+	// four; 0: DefaultMemTableBytes.
+	MemTableBytes uint64
+	// StallLimit is how long a single write or sync may hang before the process
+	// ends, so that another replica can lead: a hanging disk stops a raft group
+	// while its heartbeats go on. It watches the real disk only (FS is nil). 0:
+	// DefaultStallLimit; negative: no limit.
+	StallLimit time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Fatal == nil {
+		o.Fatal = func(string) { os.Exit(1) } // the reason has been logged
+	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = DefaultCacheBytes
+	}
+	if o.MemTableBytes == 0 {
+		o.MemTableBytes = DefaultMemTableBytes
+	}
+	if o.StallLimit == 0 {
+		o.StallLimit = DefaultStallLimit
+	}
+	return o
+}
+
+// fileSystem returns the file system to use and what ends its watchdog.
+func (o Options) fileSystem(f failer) (vfs.FS, io.Closer) {
+	if o.FS != nil {
+		return o.FS, nopCloser{}
+	}
+	if o.StallLimit < 0 {
+		return vfs.Default, nopCloser{}
+	}
+	return vfs.WithDiskHealthChecks(vfs.Default, o.StallLimit, nil, f.diskSlow)
+}
+
+type nopCloser struct{}
+
+func (nopCloser) Close() error { return nil }
+
+// pebbleFormat is pinned: raising it rewrites stores so that older versions
+// cannot open them, which must be a decision and not the effect of a new
+// release of Pebble.
+const pebbleFormat = pebble.FormatValueSeparation
+
+// pebble returns the tuning of the one Pebble. Memory first: a node shares its
+// machine with the services that it serves. DESIGN.md has the measurements.
+func (o Options) pebble(fs vfs.FS, lock *pebble.Lock, f failer) *pebble.Options {
+	p := &pebble.Options{
+		FS:                          fs,
+		Lock:                        lock,
+		Logger:                      f,
+		EventListener:               f.listener(),
+		FormatMajorVersion:          pebbleFormat,
+		CacheSize:                   o.CacheBytes,
+		MemTableSize:                o.MemTableBytes,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       24,
+		LBaseMaxBytes:               64 << 20,
+		BytesPerSync:                512 << 10,
+		MaxOpenFiles:                1024,
+		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 2 },
+	}
+	for i := range p.Levels {
+		p.Levels[i].BlockSize = blockBytes
+		p.Levels[i].FilterPolicy = keyFilter
+	}
+	return p
+}
+
+// Blocks of 16 KiB and a filter of 10 bits a key, in every table.
+const (
+	blockBytes = 16 << 10
+	keyFilter  = bloom.FilterPolicy(10)
+)
+
+// tableOptions are those of tables that are written outside of Pebble.
+func (db *DB) tableOptions() sstable.WriterOptions {
+	return sstable.WriterOptions{
+		TableFormat:  db.pdb.TableFormat(),
+		BlockSize:    blockBytes,
+		FilterPolicy: keyFilter,
+	}
+}
