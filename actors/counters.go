@@ -1,0 +1,74 @@
+package actors
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/grantd/grantd/credential"
+)
+
+// Counters count what the actors did since the start of the process. They may
+// be read at any time; the node turns them into metrics.
+type Counters struct {
+	Refreshed         atomic.Int64 // requests that brought a token
+	FailedTransient   atomic.Int64
+	FailedTerminal    atomic.Int64
+	Misconfigured     atomic.Int64
+	Ambiguous         atomic.Int64
+	Unrecognised      atomic.Int64
+	NeedsReauth       atomic.Int64 // accounts that went to needs_reauth
+	Interrupted       atomic.Int64 // claims found without an outcome
+	Salvaged          atomic.Int64 // of them, answers found in the journal
+	UncertainRetries  atomic.Int64 // of them, tokens presented once more
+	OutcomesLost      atomic.Int64 // of them, grants lost
+	Discarded         atomic.Int64 // answers to credentials that were replaced meanwhile
+	RevocationsFailed atomic.Int64
+	CommitFailures    atomic.Int64
+	Panics            atomic.Int64
+	SnapshotReads     atomic.Int64 // tokens handed out past the mailbox
+	StoreReads        atomic.Int64 // of them, from the store, for there was no actor
+	Waiting           atomic.Int64 // gauge: callers inside actors
+	Actors            atomic.Int64 // gauge: accounts in memory
+	ScheduledLag      Lag
+}
+
+// count counts the outcome of one request to a provider.
+func (c *Counters) count(f *credential.Failure) {
+	if f == nil {
+		c.Refreshed.Add(1)
+		return
+	}
+	switch f.Class {
+	case credential.Terminal:
+		c.FailedTerminal.Add(1)
+	case credential.Misconfigured:
+		c.Misconfigured.Add(1)
+	case credential.Ambiguous:
+		c.Ambiguous.Add(1)
+	case credential.Unrecognised:
+		c.Unrecognised.Add(1)
+	default:
+		c.FailedTransient.Add(1)
+	}
+}
+
+// Lag is how late scheduled refreshes begin: their number, the sum and the
+// largest of their delays.
+type Lag struct{ count, sum, largest atomic.Int64 }
+
+func (l *Lag) observe(d time.Duration) {
+	l.count.Add(1)
+	l.sum.Add(int64(d))
+	for {
+		old := l.largest.Load()
+		if int64(d) <= old || l.largest.CompareAndSwap(old, int64(d)) {
+			return
+		}
+	}
+}
+
+// Values returns the number of scheduled refreshes and the sum and the largest
+// of their delays.
+func (l *Lag) Values() (count int64, sum, largest time.Duration) {
+	return l.count.Load(), time.Duration(l.sum.Load()), time.Duration(l.largest.Load())
+}

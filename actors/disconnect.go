@@ -1,0 +1,123 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/grantd/grantd/credential"
+)
+
+// disconnect destroys the tokens at once and then revokes the grant at the
+// provider; the caller is answered when that is done or given up.
+func (a *account) disconnect(m disconnect) {
+	switch {
+	case !a.exists:
+		m.reply <- result{err: credential.ErrNotFound}
+		return
+	case a.rec.State == credential.StateDisconnected:
+		m.reply <- result{account: a.rec}
+		return
+	}
+	old := a.rec.Clone()
+	after := a.rec.Clone()
+	after.State, after.Reason = credential.StateDisconnected, ""
+	after.AccessToken, after.RefreshToken, after.Claim = nil, nil, nil
+	after.ExpiresAt, after.NextRefreshAt, after.RefreshExpiresAt = time.Time{}, time.Time{}, time.Time{}
+	after.UpdatedAt = time.Now().UTC()
+	if err := a.commit(after, a.lines(credential.WhatDisconnected, "", ""), a.events(credential.EventDisconnected, &after)); err != nil {
+		m.reply <- result{err: err}
+		return
+	}
+	a.answerWaiters(nil)
+	rec, sh := a.rec, a.shard
+	if !old.Kind.Refreshes() {
+		m.reply <- result{account: rec}
+		return
+	}
+	sh.sys.calls.Go(func() {
+		sh.revoke(old)
+		m.reply <- result{account: rec}
+	})
+}
+
+// revokeTries is how often a revocation is tried before it is given up. Each
+// try ends within Policy.CallTimeout.
+const revokeTries = 3
+
+// revoke ends the old record's grant at the provider. The tokens are already
+// destroyed here; what cannot be revoked runs out by itself, and the history
+// says so.
+func (sh *shard) revoke(old credential.Account) {
+	refresh, access, err := sh.openBoth(old)
+	if err == nil {
+		err = sh.revokeTokens(old.Integration, refresh, access)
+	}
+	if err == nil {
+		return
+	}
+	sh.sys.counters.RevocationsFailed.Add(1)
+	sh.sys.log.Warn("grant could not be revoked at the provider", "account", old.Ref.String(), "integration", old.Integration, "err", err)
+	sh.noteRevocation(old.Ref)
+}
+
+// revokeLate revokes what a refresh brought after its account was disconnected.
+func (a *account) revokeLate(j *job) {
+	if j.grant == nil || a.rec.State != credential.StateDisconnected {
+		return
+	}
+	sh, grant, integration := a.shard, j.grant, a.rec.Integration
+	sh.sys.calls.Go(func() {
+		if err := sh.revokeTokens(integration, grant.RefreshToken, grant.AccessToken); err != nil {
+			sh.sys.counters.RevocationsFailed.Add(1)
+			sh.sys.log.Warn("grant could not be revoked at the provider", "account", a.ref.String(), "integration", integration, "err", err)
+			sh.noteRevocation(a.ref)
+		}
+	})
+}
+
+// revokeTokens asks the provider, a few times.
+func (sh *shard) revokeTokens(integration string, refresh, access credential.Secret) (err error) {
+	sys := sh.sys
+	for try := 1; try <= revokeTries; try++ {
+		ctx, cancel := context.WithTimeout(sys.ctx, sys.policy.CallTimeout)
+		err = sys.provider.Revoke(ctx, integration, refresh, access)
+		cancel()
+		if err == nil || try == revokeTries || !sys.sleep(sys.policy.backoff(try, rand.Float64())) {
+			return err
+		}
+	}
+	return err
+}
+
+// noteRevocation writes the failure into the account's history.
+func (sh *shard) noteRevocation(ref credential.Ref) {
+	rec, rev, err := sh.store.Load(ref)
+	if err != nil || rec.State != credential.StateDisconnected {
+		return
+	}
+	after := rec.Clone()
+	after.HistoryNext++
+	line := credential.Line{At: time.Now().UTC(), What: credential.WhatRevocationFailed, Detail: "the provider did not take the revocation; the grant may live on there", Generation: rec.Generation, Node: sh.sys.node}
+	ctx, cancel := context.WithTimeout(sh.sys.ctx, sh.sys.policy.CommitTimeout)
+	defer cancel()
+	_, err = sh.store.Commit(ctx, credential.Change{Ref: ref, Expect: rev, Before: &rec, After: after, Lines: []credential.Line{line}})
+	if err != nil {
+		sh.sys.log.Warn("failed revocation could not be noted", "account", ref.String(), "err", err)
+	}
+}
+
+// openBoth opens the tokens of a record.
+func (sh *shard) openBoth(rec credential.Account) (refresh, access credential.Secret, err error) {
+	ctx, cancel := context.WithTimeout(sh.sys.ctx, sh.sys.policy.CommitTimeout)
+	defer cancel()
+	var rErr, aErr error
+	if len(rec.RefreshToken) > 0 {
+		refresh, rErr = sh.sys.sealer.Open(ctx, rec.RefreshLabel(), rec.RefreshToken)
+	}
+	if len(rec.AccessToken) > 0 {
+		access, aErr = sh.sys.sealer.Open(ctx, rec.AccessLabel(), rec.AccessToken)
+	}
+	return refresh, access, errors.Join(rErr, aErr)
+}

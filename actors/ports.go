@@ -1,0 +1,103 @@
+package actors
+
+import (
+	"context"
+	"time"
+
+	"github.com/grantd/grantd/credential"
+)
+
+// Store is the replicated state of one shard, as its owner sees it. All
+// methods may be called concurrently; none but Commit waits for anything but
+// the local disk.
+type Store interface {
+	// Load returns the record and its revision, or credential.ErrNotFound.
+	Load(ref credential.Ref) (credential.Account, uint64, error)
+	// Commit makes the change durable on a majority and returns the record's
+	// new revision. It fails with credential.ErrConflict (the record changed,
+	// nothing was written), credential.ErrNotOwner (nothing was written) or
+	// credential.ErrUnknownOutcome (it may be written, now or later).
+	Commit(ctx context.Context, c credential.Change) (uint64, error)
+	// Barrier returns when all that was committed before can be loaded.
+	Barrier(ctx context.Context) error
+	// Due returns up to limit schedule entries after the given one, in order,
+	// whose time has come.
+	Due(now time.Time, after credential.Due, limit int) ([]credential.Due, error)
+	// NextDue returns the time of the first schedule entry after the given one.
+	NextDue(after credential.Due) (time.Time, bool, error)
+	// Accounts calls fn for the accounts after the given one, in order of
+	// tenant and id, until fn returns false. A tenant that is not empty limits it.
+	Accounts(after credential.Ref, tenant string, fn func(credential.Account) bool) error
+	// History returns lines numbered below the given number (0: all), newest first.
+	History(ref credential.Ref, below uint64, limit int) (credential.History, error)
+}
+
+// Sealer puts secrets under authenticated encryption and takes them out.
+type Sealer interface {
+	Seal(ctx context.Context, label credential.Label, s credential.Secret) (credential.Sealed, error)
+	Open(ctx context.Context, label credential.Label, sealed credential.Sealed) (credential.Secret, error)
+}
+
+// Provider asks authorization servers. Errors of Refresh are always
+// *credential.Failure. No method retries.
+type Provider interface {
+	// Refresh trades the refresh token for a new grant or, for client
+	// credentials, fetches a new one (the refresh token is empty then). ctx
+	// carries the deadline after which no byte of the request may be written.
+	Refresh(ctx context.Context, integration string, kind credential.Kind, refreshToken credential.Secret, scopes []string) (credential.Grant, error)
+	// Lifetime asks how long an access token will live, for providers that do
+	// not tell with the answer; 0: cannot be told.
+	Lifetime(ctx context.Context, integration string, accessToken credential.Secret) time.Duration
+	// Revoke ends a grant at the provider, where it has a way to.
+	Revoke(ctx context.Context, integration string, refreshToken, accessToken credential.Secret) error
+}
+
+// Integration is what the actors need to know about an OAuth client
+// registration and its provider.
+type Integration struct {
+	ID       string
+	Provider string
+	Version  uint64 // changes with every edit
+	Broken   bool   // marked misconfigured: its refreshes pause
+	Reason   string
+
+	// Rotates: a refresh token is good for one use (or nobody knows).
+	Rotates bool
+	// ReuseGrace is for how long after its use a rotated token still works.
+	ReuseGrace time.Duration
+	// AccessLifetime is the catalogue's lifetime of access tokens; 0: unknown.
+	AccessLifetime time.Duration
+	// RefreshLifetime and RefreshIdle end a refresh token, counted from its
+	// issue and from its last use; 0: unknown.
+	RefreshLifetime, RefreshIdle time.Duration
+	// RatePerSecond and Burst bound the token requests; 0: no bound known.
+	RatePerSecond float64
+	Burst         int
+	// Concurrency bounds the token requests in flight; 0: the default.
+	Concurrency int
+}
+
+// Integrations looks up integrations and marks them.
+type Integrations interface {
+	// Lookup returns the integration as this node knows it; it does not block.
+	Lookup(id string) (Integration, bool)
+	// MarkBroken records that the provider refuses the client itself, and
+	// MarkRecovered that it accepts it again. Both do nothing where the version
+	// is no longer the current one.
+	MarkBroken(ctx context.Context, id string, version uint64, reason string) error
+	MarkRecovered(ctx context.Context, id string, version uint64) error
+}
+
+// Journal is this node's own synced memory of providers' answers that may not
+// be committed yet. Values are sealed by the caller.
+type Journal interface {
+	// Put stores a value. It is durable no later than the next write that is
+	// synced, by Sync or by a commit on this node.
+	Put(attempt string, value []byte) error
+	// Sync returns when everything put is durable.
+	Sync() error
+	// Get returns nil where there is no entry.
+	Get(attempt string) ([]byte, error)
+	// Delete forgets an entry.
+	Delete(attempt string) error
+}

@@ -1,0 +1,338 @@
+package actors
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/grantd/grantd/credential"
+)
+
+// The refresh protocol: claim, call, outcome, answer.
+//
+//  1. begin: the actor finds that a refresh is wanted and queues a job in the
+//     integration's lane.
+//  2. claim: when the lane admits it, the actor commits a claim. No majority,
+//     no claim; no claim, no request.
+//  3. call: the provider is asked, outside the actor, with a deadline inside
+//     the claim's. Its answer, sealed, goes into the node's journal.
+//  4. settle: the actor commits the outcome, with the schedule entry and the
+//     events. Only then do the callers that wait get their answer.
+//
+// What happens when the node dies between any two of them stands in
+// docs/refresh.md; uncertain.go decides it.
+
+// job is a refresh that an actor has under way.
+type job struct {
+	integration Integration
+	// claim is set, and started read from the monotonic clock, when the lane
+	// has admitted the job.
+	claim   *credential.Claim
+	started time.Time
+	// done is the answer, once it is there and while it is not yet committed.
+	done     *answer
+	grant    *credential.Grant
+	salvaged bool
+	tries    int
+	// scheduled: the scheduler is to be told of the end.
+	scheduled bool
+}
+
+// begin queues a refresh, unless one is under way. It says why not, where the
+// account or its provider does not allow one now. urgent: a caller waits.
+func (a *account) begin(urgent bool) error {
+	if a.job != nil {
+		return nil
+	}
+	now := time.Now()
+	in, err := a.mayRefresh(now)
+	if err != nil {
+		return err
+	}
+	j := &job{integration: in}
+	sh := a.shard
+	if !sh.sys.jobs.add() {
+		return &credential.Unavailable{Err: credential.ErrNoQuorum, Reason: "the node is stopping", RetryAfter: time.Second}
+	}
+	start := func() {
+		gone := func() { sh.sys.lanes.leave(in, unused, 0, time.Now()); sh.sys.jobs.done() }
+		sh.send(admitted{signal: signal{a.ref, gone}, job: j})
+	}
+	if why := sh.sys.lanes.enter(in, urgent, now, start); why != nil {
+		sh.sys.jobs.done()
+		return why
+	}
+	a.job = j
+	return nil
+}
+
+// mayRefresh says whether the account may be refreshed now: I4 and the
+// back-off live here.
+func (a *account) mayRefresh(now time.Time) (Integration, error) {
+	rec := &a.rec
+	switch {
+	case rec.State == credential.StateNeedsReauth:
+		return Integration{}, &credential.Unavailable{Err: credential.ErrNeedsReauth, Reason: rec.Reason}
+	case rec.State == credential.StateDisconnected:
+		return Integration{}, credential.ErrDisconnected
+	case !rec.Kind.Refreshes():
+		return Integration{}, &credential.Unavailable{Err: credential.ErrInvalid, Reason: "an account of type " + string(rec.Kind) + " is never refreshed"}
+	}
+	in, ok := a.shard.sys.integrations.Lookup(rec.Integration)
+	if !ok {
+		return Integration{}, &credential.Unavailable{Err: credential.ErrMisconfigured, Reason: "integration " + rec.Integration + " does not exist", RetryAfter: a.policy().BrokenProbe}
+	}
+	notBefore := time.Time{}
+	switch {
+	case rec.Claim != nil && rec.Claim.Uncertain && rec.Claim.Generation == rec.Generation:
+		notBefore = a.policy().retryUncertainAt(rec, in, a.claimEnds)
+	case rec.Claim != nil:
+		notBefore = a.claimEnds
+	}
+	if rec.Failures > 0 && rec.NextRefreshAt.After(notBefore) {
+		notBefore = rec.NextRefreshAt
+	}
+	if wait := notBefore.Sub(now); wait > 0 && !notBefore.IsZero() {
+		return Integration{}, &credential.Unavailable{Err: credential.ErrProviderUnavailable, Reason: "waiting after a refresh that failed or was interrupted", RetryAfter: wait}
+	}
+	return in, nil
+}
+
+// claim commits the right to send one request, and sends it.
+func (a *account) claim(j *job) {
+	sys := a.shard.sys
+	release := func(err error) {
+		sys.lanes.leave(j.integration, unused, 0, time.Now())
+		a.finish(j, err)
+	}
+	// Things may have changed while the job waited for its lane.
+	if err := a.load(); err != nil {
+		release(err)
+		return
+	}
+	if _, err := a.mayRefresh(time.Now()); err != nil {
+		release(err)
+		return
+	}
+	j.started = time.Now()
+	j.claim = &credential.Claim{
+		Attempt: newID(), Generation: a.rec.Generation,
+		Node: sys.node, Boot: sys.boot, Term: a.term,
+		At: j.started.UTC(), Lifetime: a.policy().ClaimLifetime,
+		Uncertain: a.rec.Claim != nil && a.rec.Claim.Uncertain && a.rec.Claim.Generation == a.rec.Generation,
+	}
+	after := a.rec.Clone()
+	after.Claim = j.claim
+	after.NextRefreshAt = j.started.UTC().Add(j.claim.Lifetime) // whoever owns the shard then looks what became of it
+	var lines []credential.Line
+	if j.claim.Uncertain {
+		lines = a.lines(credential.WhatRetriedUncertain, "", "the refresh token of an interrupted refresh is presented once more")
+		sys.counters.UncertainRetries.Add(1)
+	}
+	sys.failpoint(PointBeforeClaim)
+	if err := a.commit(after, lines, nil); err != nil {
+		release(err)
+		return
+	}
+	sys.failpoint(PointClaimed)
+	a.claimEnds = j.started.Add(j.claim.Lifetime)
+	deadline := j.started.Add(j.claim.Lifetime)
+	if d := time.Now().Add(a.policy().CallTimeout); d.Before(deadline) {
+		deadline = d
+	}
+	sys.attempts.Store(j.claim.Attempt, struct{}{})
+	sys.calls.Go(func() { a.shard.call(a.rec.Clone(), j, deadline) })
+}
+
+// call asks the provider and sends the answer back to the account. It runs
+// outside the actor and touches none of its state.
+func (sh *shard) call(rec credential.Account, j *job, deadline time.Time) {
+	sys := sh.sys
+	ctx, cancel := context.WithDeadline(sys.ctx, deadline)
+	defer cancel()
+	ans := answer{Attempt: j.claim.Attempt, Ref: rec.Ref, Generation: rec.Generation + 1}
+	grant, failure := sh.ask(ctx, rec)
+	ans.At, ans.Failure = time.Now().UTC(), failure
+	sys.counters.count(failure)
+	sys.lanes.leave(j.integration, judge(failure), retryAfter(failure), time.Now())
+	if failure == nil {
+		if err := sh.seal(rec, j, grant, &ans); err != nil {
+			// The old token is spent and the new one cannot be kept: the answer is lost.
+			sys.log.Error("answer of the provider could not be sealed", "account", rec.Ref.String(), "err", err)
+			ans.Failure = &credential.Failure{Class: credential.Ambiguous, Code: "not_sealed", Detail: "the answer could not be sealed", Sent: true}
+		}
+	}
+	sys.failpoint(PointAnswered)
+	if ans.conclusive() {
+		sh.journal(ans)
+	}
+	sys.failpoint(PointJournalled)
+	lost := func() { sys.journalSync(); sys.attempts.Delete(ans.Attempt); sys.jobs.done() }
+	sh.send(answered{signal: signal{rec.Ref, lost}, answer: ans, grant: grant})
+}
+
+// ask opens the refresh token and makes the one request of the attempt.
+func (sh *shard) ask(ctx context.Context, rec credential.Account) (*credential.Grant, *credential.Failure) {
+	var old credential.Secret
+	if len(rec.RefreshToken) > 0 {
+		var err error
+		if old, err = sh.sys.sealer.Open(ctx, rec.RefreshLabel(), rec.RefreshToken); err != nil {
+			return nil, &credential.Failure{Class: credential.Transient, Code: "not_opened", Detail: "the sealed refresh token does not open"}
+		}
+	}
+	sh.sys.failpoint(PointSending)
+	grant, err := sh.sys.provider.Refresh(ctx, rec.Integration, rec.Kind, old, rec.Scopes)
+	if err == nil {
+		return &grant, nil
+	}
+	if f, ok := errors.AsType[*credential.Failure](err); ok {
+		return nil, f
+	}
+	return nil, &credential.Failure{Class: credential.Ambiguous, Code: "internal", Detail: "the request failed in an unknown way", Sent: true}
+}
+
+// seal turns the provider's answer into what may be stored.
+func (sh *shard) seal(rec credential.Account, j *job, grant *credential.Grant, ans *answer) error {
+	// Sealing must succeed although the request's own time may be over.
+	ctx, cancel := context.WithTimeout(sh.sys.ctx, sh.sys.policy.CommitTimeout)
+	defer cancel()
+	next := rec
+	next.Generation, next.RefreshGeneration = ans.Generation, ans.Generation
+	var err error
+	if ans.AccessToken, err = sh.sys.sealer.Seal(ctx, next.AccessLabel(), grant.AccessToken); err != nil {
+		return err
+	}
+	if !grant.RefreshToken.IsZero() {
+		if ans.RefreshToken, err = sh.sys.sealer.Seal(ctx, next.RefreshLabel(), grant.RefreshToken); err != nil {
+			return err
+		}
+		if life := max(grant.RefreshExpiresIn, 0); life > 0 {
+			ans.RefreshExpiresAt = ans.At.Add(life)
+		} else if life := j.integration.RefreshLifetime; life > 0 {
+			ans.RefreshExpiresAt = ans.At.Add(life)
+		}
+	}
+	ans.TokenType, ans.Scopes = grant.TokenType, grant.Scopes
+	told := grant.ExpiresIn
+	if told == 0 {
+		sh.journal(*ans) // asking takes time in which the answer must be safe
+		sh.sys.journalSync()
+		told = sh.sys.provider.Lifetime(ctx, rec.Integration, grant.AccessToken)
+	}
+	ans.ExpiresAt, ans.ExpiryAssumed = sh.sys.policy.expiry(told, rec.LearnedLifetime, j.integration.AccessLifetime, ans.At)
+	return nil
+}
+
+// journal keeps an answer on this node until it is committed. It need not be
+// synced here: the outcome's own synced write comes later in the same log, and
+// where it does not come, journalSync does.
+func (sh *shard) journal(ans answer) {
+	b, err := json.Marshal(ans)
+	if err == nil {
+		err = sh.sys.journal.Put(ans.Attempt, b)
+	}
+	if err != nil {
+		sh.sys.log.Error("answer of the provider could not be journalled", "account", ans.Ref.String(), "attempt", ans.Attempt, "err", err)
+	}
+}
+
+// settle commits what the answer means, and tells those who wait.
+func (a *account) settle(j *job) {
+	sys := a.shard.sys
+	for {
+		c := circumstances{
+			policy: sys.policy, integration: j.integration, now: time.Now().UTC(), draw: rand.Float64(),
+			eventID: newID(), node: sys.node, salvaged: j.salvaged, claimEnds: a.claimEnds,
+		}
+		s, ok := settle(a.rec, *j.done, c)
+		if !ok {
+			a.revokeLate(j)
+			a.settled(j, nil)
+			return
+		}
+		sys.failpoint(PointSettling)
+		err := a.commit(s.after, s.lines, s.events)
+		if err == nil {
+			sys.failpoint(PointSettled)
+			a.report(j, s)
+			a.settled(j, j.done.Failure)
+			return
+		}
+		if loadErr := a.load(); errors.Is(err, credential.ErrConflict) && loadErr == nil {
+			continue // decide anew on the record that won
+		}
+		// The outcome may or may not be stored. The answer is safe in the journal
+		// once that is synced; try again until the record tells.
+		sys.journalSync()
+		a.failWaiters(err)
+		j.tries++
+		sys.after(a.policy().backoff(j.tries, rand.Float64()), func() {
+			a.shard.send(settleAgain{signal: signal{a.ref, sys.jobs.done}, job: j})
+		})
+		return
+	}
+}
+
+// settled ends a job whose outcome is stored, or no longer wanted.
+func (a *account) settled(j *job, f *credential.Failure) {
+	sys := a.shard.sys
+	if j.done.conclusive() {
+		if err := sys.journal.Delete(j.done.Attempt); err != nil {
+			sys.log.Error("journal entry could not be deleted", "attempt", j.done.Attempt, "err", err)
+		}
+	}
+	sys.attempts.Delete(j.done.Attempt)
+	var err error
+	if f != nil {
+		err = &credential.Unavailable{Err: credential.ErrProviderUnavailable, Reason: f.Class.String() + ": " + f.Code, RetryAfter: max(time.Until(a.rec.NextRefreshAt), 0)}
+		if f.Class == credential.Misconfigured {
+			err = &credential.Unavailable{Err: credential.ErrMisconfigured, Reason: f.Code, RetryAfter: max(time.Until(a.rec.NextRefreshAt), 0)}
+		}
+	}
+	a.finish(j, err)
+}
+
+// report tells the counters and the integration what a committed outcome means.
+func (a *account) report(j *job, s settlement) {
+	sys := a.shard.sys
+	for _, l := range s.lines {
+		switch l.What {
+		case credential.WhatSalvaged:
+			sys.counters.Salvaged.Add(1)
+		case credential.WhatOutcomeLost:
+			sys.counters.OutcomesLost.Add(1)
+		case credential.WhatNeedsReauth:
+			sys.counters.NeedsReauth.Add(1)
+		case credential.WhatAnswerDiscarded:
+			sys.counters.Discarded.Add(1)
+		}
+	}
+	f, in := j.done.Failure, j.integration
+	switch {
+	case f != nil && f.Class == credential.Misconfigured && !in.Broken:
+		sys.tell(func(ctx context.Context) error { return sys.integrations.MarkBroken(ctx, in.ID, in.Version, f.Code) })
+	case f == nil && in.Broken:
+		sys.tell(func(ctx context.Context) error { return sys.integrations.MarkRecovered(ctx, in.ID, in.Version) })
+	}
+}
+
+// judge is what a failure says about the provider rather than the grant.
+func judge(f *credential.Failure) verdict {
+	switch {
+	case f == nil || f.Class == credential.Terminal || f.Class == credential.Misconfigured:
+		return healthy
+	case f.RetryAfter > 0:
+		return limited
+	default:
+		return failing
+	}
+}
+
+func retryAfter(f *credential.Failure) time.Duration {
+	if f == nil {
+		return 0
+	}
+	return f.RetryAfter
+}

@@ -1,0 +1,275 @@
+package actors
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/grantd/grantd/credential"
+)
+
+// Config is what a System is made of. All fields but Failpoint are required.
+type Config struct {
+	Node   string // this node's name
+	Boot   string // unique to this start of the process
+	Stores []Store
+	// ShardOf says which of the Stores holds an account.
+	ShardOf      func(credential.Ref) int
+	Sealer       Sealer
+	Provider     Provider
+	Integrations Integrations
+	Journal      Journal
+	Policy       Policy
+	Logger       *slog.Logger
+	// Failpoint, where set, is called at the points of a refresh that fault
+	// tests interrupt.
+	Failpoint func(Point)
+}
+
+// Point names an instant of a refresh.
+type Point string
+
+// The points, in the order in which a refresh passes them.
+const (
+	PointBeforeClaim Point = "before_claim"
+	PointClaimed     Point = "claimed"
+	PointSending     Point = "sending"
+	PointAnswered    Point = "answered"
+	PointJournalled  Point = "journalled"
+	PointSettling    Point = "settling"
+	PointSettled     Point = "settled"
+)
+
+// Points are all points, in order.
+func Points() []Point {
+	return []Point{PointBeforeClaim, PointClaimed, PointSending, PointAnswered, PointJournalled, PointSettling, PointSettled}
+}
+
+// System is the account actors of one node: a gate and a scheduler for each
+// shard, and what they share. Its methods may be called concurrently.
+type System struct {
+	node, boot   string
+	shards       []*shard
+	shardOf      func(credential.Ref) int
+	sealer       Sealer
+	provider     Provider
+	integrations Integrations
+	journal      Journal
+	policy       Policy
+	log          *slog.Logger
+	hook         func(Point)
+
+	actors    *actor.ActorSystem
+	lanes     *lanes
+	snapshots snapshots
+	counters  Counters
+	jobs      tracker
+	// attempts are the ids of requests that this process sent, or is sending,
+	// and whose outcome is not committed yet.
+	attempts sync.Map
+
+	ctx    context.Context // ends when the system is stopped for good
+	cancel context.CancelFunc
+	calls  sync.WaitGroup // calls to providers and to integrations
+}
+
+// shard is one shard's part of the system.
+type shard struct {
+	id    int
+	sys   *System
+	store Store
+	gate  *actor.PID
+	sched *scheduler
+
+	// leading says whether the shard is owned here, for readers past the gate.
+	leading atomic.Bool
+}
+
+// New makes the actors of a node. It owns no shard until Lead is called.
+func New(c Config) (*System, error) {
+	if err := c.Policy.Validate(); err != nil {
+		return nil, err
+	}
+	s := &System{
+		node: c.Node, boot: c.Boot, shardOf: c.ShardOf, sealer: c.Sealer, provider: c.Provider,
+		integrations: c.Integrations, journal: c.Journal, policy: c.Policy.withDefaults(), log: c.Logger, hook: c.Failpoint,
+	}
+	s.lanes = newLanes(s.policy)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	// The library logs undeliverable messages whole, secrets and all.
+	s.actors = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+		return slog.New(slog.DiscardHandler)
+	}))
+	for i, store := range c.Stores {
+		sh := &shard{id: i, sys: s, store: store}
+		sh.sched = newScheduler(sh)
+		gate, err := s.actors.Root.SpawnNamed(actor.PropsFromProducer(func() actor.Actor { return newGate(sh) }), fmt.Sprintf("shard-%d", i))
+		if err != nil {
+			return nil, fmt.Errorf("gate of shard %d: %w", i, err)
+		}
+		sh.gate = gate
+		s.shards = append(s.shards, sh)
+	}
+	return s, nil
+}
+
+// Lead takes a shard over: this node leads it in this term, and the store is
+// complete. Lead, Yield and Stop are called by one goroutine at a time.
+func (s *System) Lead(shard int, term uint64) {
+	s.Yield(shard)
+	sh := s.shards[shard]
+	sh.tellGate(gateLead{term})
+	sh.leading.Store(true)
+	sh.sched.start()
+}
+
+// Yield gives a shard up, if it is owned here. It returns when no actor of it
+// is left.
+func (s *System) Yield(shard int) {
+	sh := s.shards[shard]
+	if !sh.leading.Swap(false) {
+		return
+	}
+	sh.sched.close()
+	done := make(chan struct{})
+	sh.tellGate(gateYield{done})
+	<-done
+}
+
+// Salvage wakes the accounts that the journal still holds answers for, so that
+// their owners take them. Call it with the entries of the journal after the
+// shards are led.
+func (s *System) Salvage(entry []byte) error {
+	ans, err := parseAnswer(entry)
+	if err != nil {
+		return err
+	}
+	sh := s.of(ans.Ref)
+	rec, _, err := sh.store.Load(ans.Ref)
+	switch {
+	case errors.Is(err, credential.ErrNotFound):
+		return s.journal.Delete(ans.Attempt)
+	case err != nil:
+		return err
+	case rec.Claim == nil || rec.Claim.Attempt != ans.Attempt: // committed, or overtaken
+		return s.journal.Delete(ans.Attempt)
+	}
+	sh.send(wake{signal{ref: ans.Ref}})
+	return nil
+}
+
+func parseAnswer(b []byte) (ans answer, err error) {
+	if err = json.Unmarshal(b, &ans); err != nil {
+		return ans, fmt.Errorf("journal entry is not an answer: %w", err)
+	}
+	return ans, nil
+}
+
+// Resume forgets what was held against an integration and looks at once for
+// refreshes that waited for it: it was edited, or mended.
+func (s *System) Resume(integration string) {
+	s.lanes.reset(integration)
+	for _, sh := range s.shards {
+		sh.sched.rescan()
+	}
+}
+
+// Stop ends the system: no new refresh begins, those under way are finished
+// until ctx ends, then all shards are yielded and what is left is cut off.
+func (s *System) Stop(ctx context.Context) {
+	for _, sh := range s.shards {
+		sh.sched.close()
+	}
+	if err := s.jobs.drain(ctx); err != nil {
+		s.log.Warn("stopping with refreshes under way; their outcome is decided after the next start", "count", s.jobs.count())
+	}
+	s.cancel()
+	for i := range s.shards {
+		s.Yield(i)
+	}
+	s.calls.Wait()
+	s.lanes.close()
+	for _, sh := range s.shards {
+		_ = s.actors.Root.StopFuture(sh.gate).Wait()
+	}
+	s.journalSync()
+	s.actors.Shutdown()
+}
+
+// Counters returns the live counters.
+func (s *System) Counters() *Counters { return &s.counters }
+
+// OpenCircuits counts the integrations whose provider is being left alone.
+func (s *System) OpenCircuits() int { return s.lanes.open(time.Now()) }
+
+func (s *System) of(ref credential.Ref) *shard { return s.shards[s.shardOf(ref)] }
+
+func (sh *shard) send(m message) { sh.tellGate(m) }
+func (sh *shard) tellGate(m any) { sh.sys.actors.Root.Send(sh.gate, m) }
+
+// failpoint lets fault tests interrupt a refresh.
+func (s *System) failpoint(p Point) {
+	if s.hook != nil {
+		s.hook(p)
+	}
+}
+
+func (s *System) journalSync() {
+	if err := s.journal.Sync(); err != nil {
+		s.log.Error("journal could not be synced", "err", err)
+	}
+}
+
+// tell runs a notice to the integrations outside of the actors.
+func (s *System) tell(fn func(context.Context) error) {
+	s.calls.Go(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, s.policy.CommitTimeout)
+		defer cancel()
+		if err := fn(ctx); err != nil {
+			s.log.Warn("integration could not be marked", "err", err)
+		}
+	})
+}
+
+// after runs fn later; fn must not block.
+func (s *System) after(d time.Duration, fn func()) { time.AfterFunc(d, fn) }
+
+// sleep waits, and reports whether the system still runs.
+func (s *System) sleep(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
+}
+
+// openToken makes what a caller is handed from the record.
+func (s *System) openToken(ctx context.Context, rec *credential.Account) (credential.Token, error) {
+	secret, err := s.sealer.Open(ctx, rec.AccessLabel(), rec.AccessToken)
+	if err != nil {
+		return credential.Token{}, err
+	}
+	return credential.Token{
+		Kind: rec.Kind, Secret: secret, Username: rec.Username, TokenType: rec.TokenType,
+		ExpiresAt: rec.ExpiresAt, Scopes: rec.Scopes, Generation: rec.Generation,
+	}, nil
+}
+
+// newID is a random id of 128 bits.
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
