@@ -15,37 +15,15 @@ const (
 	OutboxEvents = 10_000
 )
 
-// Change is one step of an account: its new record, and what there is to tell
-// about it. It is committed as a whole or not at all.
-type Change struct {
-	Ref credential.Ref
-	// Expect is the revision of the record that was read, as [Group.Account]
-	// gave it; 0: the account must not exist.
-	Expect uint64
-	Before *credential.Account // the record that was read; nil if Expect is 0
-	// After is the new record. Its HistoryNext is ignored; see [Change.Written].
-	After  credential.Account
-	Lines  []credential.Line  // added to the account's history, at most HistoryLines
-	Events []credential.Event // added to the shard's outbox
-}
-
-// Written returns the record as Encode writes it: After with its HistoryNext.
-// It is what to keep as the next change's Before once this one is committed;
-// the revision is then the index of its entry.
-func (c Change) Written() credential.Account {
-	a := c.After
-	a.HistoryNext = c.firstLine() + uint64(len(c.Lines))
-	return a
-}
-
-func (c Change) firstLine() uint64 {
+// firstLine numbers the first line of history that the change adds.
+func firstLine(c *credential.Change) uint64 {
 	if c.Before == nil {
 		return 0
 	}
 	return c.Before.HistoryNext
 }
 
-func (c Change) validate() error {
+func validate(c *credential.Change) error {
 	if err := c.Ref.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadChange, err)
 	}
@@ -65,14 +43,20 @@ func (c Change) validate() error {
 }
 
 // Encode returns the bytes to propose to the account's shard: the batch that
-// takes effect only if the record is still the one that was read. It is a pure
-// function. The error is ErrBadChange.
-func Encode(c Change) ([]byte, error) {
-	if err := c.validate(); err != nil {
+// takes effect only if the record is still the one that was read. It writes
+// the record, moves its entry in the schedule, and appends to its history and
+// to the shard's outbox. Expect is the revision that [Group.Account] gave with
+// Before; the lines are numbered from Before.HistoryNext on, and After's is
+// set accordingly, whatever it says. Once the entry is committed, its index is
+// the record's revision.
+//
+// Encode is a pure function. The error is ErrBadChange.
+func Encode(c credential.Change) ([]byte, error) {
+	if err := validate(&c); err != nil {
 		return nil, err
 	}
-	written := c.Written()
-	record, err := encodeAccount(&written)
+	c.After.HistoryNext = firstLine(&c) + uint64(len(c.Lines))
+	record, err := encodeAccount(&c.After)
 	if err != nil {
 		return nil, fmt.Errorf("encode account %s: %w", c.Ref, err)
 	}
@@ -81,39 +65,39 @@ func Encode(c Change) ([]byte, error) {
 		Checks: []Check{{Key: key, Revision: c.Expect}},
 		Puts:   append(make([]Put, 0, 2+len(c.Lines)), Put{Key: key, Value: record, KeepAbove: accountFields}),
 	}
-	c.schedule(&b)
-	if err := c.history(&b); err != nil {
+	addSchedule(&b, &c)
+	if err := addHistory(&b, &c); err != nil {
 		return nil, err
 	}
-	if err := c.outbox(&b); err != nil {
+	if err := addEvents(&b, &c); err != nil {
 		return nil, err
 	}
 	return b.Encode()
 }
 
-// schedule moves the account's entry in the schedule with the record.
-func (c Change) schedule(b *Batch) {
+// addSchedule moves the account's entry in the schedule with the record.
+func addSchedule(b *Batch, c *credential.Change) {
 	next := c.After.NextRefreshAt
 	if c.Before != nil && !c.Before.NextRefreshAt.IsZero() {
-		if c.Before.NextRefreshAt.Equal(next) {
+		if c.Before.NextRefreshAt.Equal(next) && c.Before.Integration == c.After.Integration {
 			return
 		}
 		b.Deletes = append(b.Deletes, scheduleKey(c.Before.NextRefreshAt, c.Ref))
 	}
 	if !next.IsZero() {
-		b.Puts = append(b.Puts, Put{Key: scheduleKey(next, c.Ref)})
+		b.Puts = append(b.Puts, Put{Key: scheduleKey(next, c.Ref), Value: []byte(c.After.Integration)})
 	}
 }
 
-// history adds the lines and deletes as many of the oldest. Lines are deleted
+// addHistory adds the lines and deletes as many of the oldest. Lines are deleted
 // one by one: a range tombstone would cost every later reader more.
-func (c Change) history(b *Batch) error {
+func addHistory(b *Batch, c *credential.Change) error {
 	for i := range c.Lines {
 		v, err := encodeLine(&c.Lines[i])
 		if err != nil {
 			return fmt.Errorf("encode history of %s: %w", c.Ref, err)
 		}
-		number := c.firstLine() + uint64(i)
+		number := firstLine(c) + uint64(i)
 		b.Puts = append(b.Puts, Put{Key: historyKey(c.Ref, number), Value: v})
 		if number >= HistoryLines {
 			b.Deletes = append(b.Deletes, historyKey(c.Ref, number-HistoryLines))
@@ -122,7 +106,7 @@ func (c Change) history(b *Batch) error {
 	return nil
 }
 
-func (c Change) outbox(b *Batch) error {
+func addEvents(b *Batch, c *credential.Change) error {
 	for i := range c.Events {
 		v, err := encodeEvent(&c.Events[i])
 		if err != nil {

@@ -72,7 +72,8 @@ func stateEnd(group uint16) []byte {
 //
 //	a | tenant 0x00 id             account record
 //	h | tenant 0x00 id 0x00 number line of history
-//	t | time | tenant 0x00 id      schedule: when the account is to be refreshed
+//	t | time | tenant 0x00 id      schedule: when it is to be refreshed; the
+//	                               value is its integration
 //	e                              bounds of the outbox
 //	e | number                     event
 //
@@ -133,12 +134,13 @@ func scheduleKey(at time.Time, ref credential.Ref) []byte {
 	return appendRef(appendTime(append(b, tagSchedule), at), ref)
 }
 
-func parseScheduleKey(key []byte) (DueItem, error) {
+// parseSchedule reads an entry of the schedule; the value is the integration.
+func parseSchedule(key, value []byte) (credential.Due, error) {
 	if len(key) < 1+timeLen {
-		return DueItem{}, damaged("key of the schedule", fmt.Errorf("%d bytes are too few", len(key)))
+		return credential.Due{}, damaged("key of the schedule", fmt.Errorf("%d bytes are too few", len(key)))
 	}
 	ref, err := parseRef(key[1+timeLen:])
-	return DueItem{At: parseTime(key[1:]), Ref: ref}, err
+	return credential.Due{At: parseTime(key[1:]), Ref: ref, Integration: string(value)}, err
 }
 
 // appendNumber makes the key of a numbered value of a list.
