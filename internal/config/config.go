@@ -49,8 +49,6 @@ type HTTP struct {
 	// Empty: http:// or https:// and Listen.
 	PublicURL string
 	TLS       ServerTLS
-	// MaxBodyBytes bounds the body of a request. Default 1 MiB.
-	MaxBodyBytes int
 	// ReadHeaderTimeout and IdleTimeout are those of net/http. Defaults 10s, 2m.
 	ReadHeaderTimeout, IdleTimeout time.Duration
 	// ShutdownTimeout is how long requests in flight may take to end after
@@ -135,7 +133,6 @@ func Default() Config {
 		Node: Node{Name: "n1", DataDir: "./data"},
 		HTTP: HTTP{
 			Listen:            "127.0.0.1:8420",
-			MaxBodyBytes:      1 << 20,
 			ReadHeaderTimeout: 10 * time.Second,
 			IdleTimeout:       2 * time.Minute,
 			ShutdownTimeout:   20 * time.Second,

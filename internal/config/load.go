@@ -51,6 +51,14 @@ func Parse(name string, data []byte, environ, known []string) (Config, []string,
 	return c, append(warnings, c.Warnings()...), nil
 }
 
+// WithEnviron returns c with the values that the environment overrides. Unlike
+// [Load] it neither completes nor validates: more may be changed before that.
+func (c Config) WithEnviron(environ, known []string) (Config, []string, error) {
+	r := newReader("", &c)
+	warnings := r.environment(environ, known)
+	return c, warnings, r.problems.orNil()
+}
+
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

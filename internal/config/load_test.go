@@ -62,7 +62,7 @@ func TestWrongFilesAreRefusedWithFileAndLine(t *testing.T) {
 		"path as a key":    {"http.listen: :1", `grantd.yaml:1: unknown key "http.listen"; known here: node, http, cluster, seal, auth, log, refresh, outgoing`},
 		"unknown below":    {"http: {tls: {ca: x}}", `grantd.yaml:1: http.tls: unknown key "ca"; known here: cert, key`},
 		"twice":            {"node: {name: a}\nnode: {name: b}", `grantd.yaml:2: node: stands twice, first in line 1; take one out`},
-		"value as section": {"http: 1", `grantd.yaml:1: http: must hold keys and values: listen, public_url, tls, max_body_bytes, read_header_timeout, idle_timeout, shutdown_timeout`},
+		"value as section": {"http: 1", `grantd.yaml:1: http: must hold keys and values: listen, public_url, tls, read_header_timeout, idle_timeout, shutdown_timeout`},
 		"section as value": {"node: {name: {a: b}}", `grantd.yaml:1: node.name: must be one value, such as n1`},
 		"not a number":     {"cluster:\n  shards: many", `grantd.yaml:2: cluster.shards: "many" is not a whole number`},
 		"not a duration":   {"refresh: {margin_min: 60}", `grantd.yaml:1: refresh.margin_min: "60" is not a duration; write it like 500ms, 30s, 5m or 1h30m`},
@@ -148,6 +148,26 @@ func TestEnvironmentOverridesEveryKey(t *testing.T) {
 	}
 	if got.Log.Level != "info" {
 		t.Errorf("an empty variable set the level to %q", got.Log.Level)
+	}
+}
+
+func TestWithEnvironKeepsWhatNoVariableSets(t *testing.T) {
+	base := Default()
+	base.Log.Level = "warn"
+	got, _, err := base.WithEnviron([]string{"GRANTD_HTTP_LISTEN=:9"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := base
+	want.HTTP.Listen = ":9"
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if base.HTTP.Listen != Default().HTTP.Listen {
+		t.Error("the base was changed")
+	}
+	if _, _, err := base.WithEnviron([]string{"GRANTD_CLUSTER_SHARDS=x"}, nil); err == nil {
+		t.Error("a bad value was accepted")
 	}
 }
 

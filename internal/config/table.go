@@ -31,7 +31,6 @@ func (c *Config) keys() []key {
 		{"http.public_url", &c.HTTP.PublicURL, "base of links that people follow (empty: from listen)"},
 		{"http.tls.cert", &c.HTTP.TLS.Cert, "PEM file; empty: plain HTTP"},
 		{"http.tls.key", &c.HTTP.TLS.Key, "PEM file of the certificate's key"},
-		{"http.max_body_bytes", &c.HTTP.MaxBodyBytes, "largest body of a request"},
 		{"http.read_header_timeout", &c.HTTP.ReadHeaderTimeout, "a request's header must have come by then"},
 		{"http.idle_timeout", &c.HTTP.IdleTimeout, "a connection without requests is closed after this"},
 		{"http.shutdown_timeout", &c.HTTP.ShutdownTimeout, "requests in flight may take this long to end after SIGTERM"},

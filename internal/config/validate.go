@@ -52,7 +52,6 @@ func (k *checker) http(h HTTP) {
 	if (h.TLS.Cert == "") != (h.TLS.Key == "") {
 		k.bad("http.tls", "has only one of cert and key; give both, or none for plain HTTP")
 	}
-	k.within("http.max_body_bytes", h.MaxBodyBytes, 1024, 64<<20)
 	k.duration("http.read_header_timeout", h.ReadHeaderTimeout, time.Second, time.Hour)
 	k.duration("http.idle_timeout", h.IdleTimeout, time.Second, 24*time.Hour)
 	k.duration("http.shutdown_timeout", h.ShutdownTimeout, 0, time.Hour)

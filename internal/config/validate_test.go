@@ -32,7 +32,6 @@ func TestValidateNamesKeyAndRemedy(t *testing.T) {
 		"url with query":  {func(c *Config) { c.HTTP.PublicURL = "https://a?b" }, "http.public_url: must end before ? and #; write it like https://grants.example.com"},
 		"url with user":   {func(c *Config) { c.HTTP.PublicURL = "https://u:p@a" }, "http.public_url: must not hold a user or password; write it like https://grants.example.com"},
 		"half of tls":     {func(c *Config) { c.HTTP.TLS.Key = "k" }, "http.tls: has only one of cert and key; give both, or none for plain HTTP"},
-		"body":            {func(c *Config) { c.HTTP.MaxBodyBytes = 0 }, "http.max_body_bytes: 0 is not between 1024 and 67108864"},
 		"join":            {func(c *Config) { c.Cluster.Join = []string{"127.0.0.2:7946"} }, "cluster.join: asks to join other nodes, but this version of grantd runs one node; leave it out"},
 		"expect three":    {func(c *Config) { c.Cluster.BootstrapExpect = 3 }, "cluster.bootstrap_expect: asks for 3 nodes, but this version of grantd runs one node; write 1 or leave it out"},
 		"expect none":     {func(c *Config) { c.Cluster.BootstrapExpect = 0 }, "cluster.bootstrap_expect: 0 is not a number of nodes; write 1"},
