@@ -1,0 +1,192 @@
+package consensus
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/storage"
+)
+
+// MetaGroup is the group that holds all that is not an account.
+const MetaGroup uint16 = 0xFFFF
+
+// Group is this node's replica of one raft group. All methods are safe for
+// concurrent use.
+type Group struct {
+	id      uint16
+	raft    *raft.Raft
+	state   *storage.Group
+	machine *machine
+	ledger  *ledger
+	calls   gate // callers of Propose
+	store   gate // raft's use of the database
+	queue   chan *proposal
+	notify  chan bool // from raft: leadership gained or lost
+	feed    *feed
+}
+
+// ID returns the group's number.
+func (g *Group) ID() uint16 { return g.id }
+
+// State returns the group's keys as this node has applied them. On a leader
+// they are complete; elsewhere they lag behind.
+func (g *Group) State() *storage.Group { return g.state }
+
+// IsLeader returns the term in which this node leads the group. ok is true from
+// the moment that the state is complete until raft has stepped down; no lease
+// backs it, so only a successful Propose proves leadership.
+func (g *Group) IsLeader() (term uint64, ok bool) {
+	term = g.ledger.leading()
+	return term, term != 0
+}
+
+// Leader returns the node that leads the group as far as this one knows, and
+// the newest term that it has seen. node is empty where none is known.
+func (g *Group) Leader() (node string, term uint64) {
+	_, id := g.raft.LeaderWithID()
+	return string(id), g.raft.CurrentTerm()
+}
+
+// Propose has batch, as package storage encodes it, applied by all replicas. It
+// returns when this node has applied it, or ctx ends. The slice must not be
+// changed afterwards. Errors:
+//
+//   - nil: committed and applied here; Result.Index is the revision of the keys
+//     that the batch has put.
+//   - credential.ErrConflict: a check of the batch did not hold; nothing changed.
+//   - credential.ErrNotOwner: this node does not lead; nothing was proposed.
+//   - credential.ErrNoQuorum: ctx ended while the batch still waited for its
+//     turn; nothing was proposed.
+//   - credential.ErrUnknownOutcome: ctx ended, or leadership was lost, while the
+//     batch was under way. It may be committed, or be committed later.
+func (g *Group) Propose(ctx context.Context, batch []byte) (storage.Result, error) {
+	if len(batch) == 0 {
+		return storage.Result{}, fmt.Errorf("%w: empty batch proposed to group %d", credential.ErrInvalid, g.id)
+	}
+	return g.propose(ctx, batch)
+}
+
+// Barrier returns when everything that was committed before the call is
+// applied on this node. It commits an empty entry, so its errors are those of
+// [Group.Propose].
+func (g *Group) Barrier(ctx context.Context) error {
+	_, err := g.propose(ctx, nil)
+	return err
+}
+
+func (g *Group) propose(ctx context.Context, batch []byte) (storage.Result, error) {
+	if !g.calls.enter() {
+		return storage.Result{}, fmt.Errorf("%w: node is shutting down", credential.ErrNotOwner)
+	}
+	defer g.calls.leave()
+	p, err := g.ledger.add(batch)
+	if err != nil {
+		return storage.Result{}, err
+	}
+	select {
+	case g.queue <- p:
+	case o := <-p.done: // leadership ended first
+		return o.result, o.err
+	case <-ctx.Done():
+		return g.abandon(ctx, p)
+	}
+	select {
+	case o := <-p.done:
+		return o.result, o.err
+	case <-ctx.Done():
+		return g.abandon(ctx, p)
+	}
+}
+
+// abandon ends a proposal whose time is over.
+func (g *Group) abandon(ctx context.Context, p *proposal) (storage.Result, error) {
+	g.ledger.forget(p)
+	if p.drop() {
+		return storage.Result{}, fmt.Errorf("%w: group %d took no batch in time: %w", credential.ErrNoQuorum, g.id, context.Cause(ctx))
+	}
+	select {
+	case o := <-p.done: // answered at the last moment
+		return o.result, o.err
+	default:
+	}
+	return storage.Result{}, fmt.Errorf("%w: group %d: %w", credential.ErrUnknownOutcome, g.id, context.Cause(ctx))
+}
+
+// OnApply has fn called, before the proposer gets its answer, with the keys
+// that applied entries have written; nil: any key may have changed. fn runs in
+// the group's one applying goroutine: it must not block or call Propose. Only
+// the newest fn is called.
+func (g *Group) OnApply(fn func(keys [][]byte)) { g.machine.changed.Store(&fn) }
+
+// submit hands queued proposals to raft, in order, until stop is closed. It is
+// the only caller of raft's Apply: that call can wait for raft's loop, and
+// nothing but raft's shutdown ends it.
+func (g *Group) submit(stop <-chan struct{}) {
+	for {
+		select {
+		case p := <-g.queue:
+			if p.send() {
+				g.raft.ApplyLog(raft.Log{Data: p.batch, Extensions: p.tag[:]}, 0)
+			}
+		case <-stop:
+			return
+		}
+	}
+}
+
+// watch follows raft's word on leadership until stop is closed. Raft waits for
+// it to listen, so that a loss is known here before raft goes on. A gain is
+// told only once an empty entry of the new term was applied: then the state
+// holds all that earlier leaders have committed.
+func (g *Group) watch(stop <-chan struct{}) {
+	var (
+		barrier *proposal
+		queue   chan<- *proposal // nil unless the barrier is to be queued
+		reached <-chan outcome
+	)
+	for {
+		select {
+		case leading := <-g.notify:
+			g.lost()
+			barrier, queue, reached = nil, nil, nil
+			if leading {
+				barrier = g.ledger.addBarrier()
+				queue, reached = g.queue, barrier.done
+			}
+		case queue <- barrier:
+			queue = nil
+		case o := <-reached:
+			reached = nil
+			if o.err == nil {
+				g.ledger.gain(o.term)
+				g.feed.put(LeaderChange{Group: g.id, Leading: true, Term: o.term})
+			}
+		case <-stop:
+			return
+		}
+	}
+}
+
+// lost ends the leadership, if there was one, and everything under way in it.
+func (g *Group) lost() {
+	if term := g.ledger.lose(); term != 0 {
+		g.feed.put(LeaderChange{Group: g.id, Term: term})
+	}
+}
+
+// campaign has a group of one voter elect itself now rather than after its
+// heartbeat time-out, by which followers wait for a leader that cannot exist.
+// Raft offers this through its configuration: shortening the time-out makes a
+// follower look at once.
+func (g *Group) campaign(heartbeat time.Duration) error {
+	c := g.raft.ReloadableConfig()
+	c.HeartbeatTimeout = heartbeat
+	if err := g.raft.ReloadConfig(c); err != nil {
+		return fmt.Errorf("group %d: %w", g.id, err)
+	}
+	return nil
+}

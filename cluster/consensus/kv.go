@@ -1,0 +1,96 @@
+package consensus
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/storage"
+)
+
+// KV is a group seen as keys and values with revisions. Every value has the
+// revision of its last write; revisions of a key only grow, and 0 means that
+// the key does not exist. Reads are of this node's replica: after a write of
+// this node has returned they show it, and on a node that follows they may lag
+// behind the leader. It is safe for concurrent use.
+type KV struct{ g *Group }
+
+// KV returns the meta group as keys and values.
+func (h *Host) KV() *KV { return &KV{h.Group(MetaGroup)} }
+
+// Get returns a copy of a value and its revision, or credential.ErrNotFound.
+func (kv *KV) Get(key string) (value []byte, rev uint64, err error) {
+	value, rev, err = kv.g.state.Get([]byte(key))
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, 0, fmt.Errorf("%w: key %q", credential.ErrNotFound, key)
+	}
+	return value, rev, err
+}
+
+// Scan calls fn with every key that begins with prefix, in order, as they stood
+// when Scan was called, until fn returns an error, which Scan then returns. fn
+// may keep key and value.
+func (kv *KV) Scan(prefix string, fn func(key string, value []byte, rev uint64) error) error {
+	lo := []byte(prefix)
+	return kv.g.state.Scan(lo, prefixEnd(lo), func(key, value []byte, rev uint64) (bool, error) {
+		return true, fn(string(key), bytes.Clone(value), rev)
+	})
+}
+
+// prefixEnd returns the lowest key above all that begin with prefix; nil: none is.
+func prefixEnd(prefix []byte) []byte {
+	for i := len(prefix) - 1; i >= 0; i-- {
+		if prefix[i] != 0xff {
+			end := bytes.Clone(prefix[:i+1])
+			end[i]++
+			return end
+		}
+	}
+	return nil
+}
+
+// Put writes a value if the key is at the expected revision (0: if it does not
+// exist) and returns its new one. Errors are those of [Group.Propose];
+// credential.ErrConflict: the key is at another revision.
+func (kv *KV) Put(ctx context.Context, key string, expect uint64, value []byte) (rev uint64, err error) {
+	return kv.write(ctx, key, expect, storage.Batch{Puts: []storage.Put{{Key: []byte(key), Value: value}}})
+}
+
+// Delete removes a key if it is at the expected revision; errors as of [KV.Put].
+func (kv *KV) Delete(ctx context.Context, key string, expect uint64) error {
+	_, err := kv.write(ctx, key, expect, storage.Batch{Deletes: [][]byte{[]byte(key)}})
+	return err
+}
+
+func (kv *KV) write(ctx context.Context, key string, expect uint64, b storage.Batch) (uint64, error) {
+	b.Checks = []storage.Check{{Key: []byte(key), Revision: expect}}
+	data, err := b.Encode()
+	if err != nil {
+		return 0, err
+	}
+	r, err := kv.g.Propose(ctx, data)
+	if err != nil {
+		return 0, fmt.Errorf("write key %q: %w", key, err)
+	}
+	return r.Index, nil
+}
+
+// OnChange has fn called with the keys that were written, by whatever node,
+// before a writer on this node gets its answer; nil: any key may have changed.
+// fn must not block or write. Only the newest fn is called. To fill a cache,
+// call OnChange first and read then, or a write in between is missed.
+func (kv *KV) OnChange(fn func(keys []string)) {
+	kv.g.OnApply(func(keys [][]byte) {
+		if keys == nil {
+			fn(nil)
+			return
+		}
+		names := make([]string, len(keys))
+		for i, k := range keys {
+			names[i] = string(k)
+		}
+		fn(names)
+	})
+}
