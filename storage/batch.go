@@ -109,18 +109,3 @@ func DecodeBatch(data []byte) (Batch, error) {
 	}
 	return b, nil
 }
-
-// KeysOf returns the keys that an encoded batch writes if it takes effect, for
-// those who keep what they read; all is true if it may write any key, because
-// it deletes a range or appends to a list.
-func KeysOf(batch []byte) (keys [][]byte, all bool, err error) {
-	b, err := DecodeBatch(batch)
-	if err != nil {
-		return nil, false, err
-	}
-	keys = append(keys, b.Deletes...)
-	for _, p := range b.Puts {
-		keys = append(keys, p.Key)
-	}
-	return keys, len(b.DeleteRanges)+len(b.Appends) > 0, nil
-}
