@@ -72,7 +72,7 @@ type Credentials struct {
 	// ExpiresIn is the access token's remaining lifetime in seconds, ExpiresAt
 	// its end: at most one of the two. oauth2.
 	ExpiresIn *int64   `json:"expires_in,omitempty"`
-	ExpiresAt Time     `json:"expires_at,omitzero"`
+	ExpiresAt *Time    `json:"expires_at,omitempty"`
 	Scopes    []string `json:"scopes,omitempty"` // oauth2, client_credentials
 
 	APIKey Secret `json:"api_key,omitempty"` // api_key

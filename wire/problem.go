@@ -26,6 +26,7 @@ const (
 	CodeOverloaded           Code = "overloaded"             // 503: too many requests wait already
 	CodeUnknownOutcome       Code = "unknown_outcome"        // 503: the change may or may not have been made; read before repeating
 	CodeTimeout              Code = "timeout"                // 503: no answer within the server's time for a request
+	CodeNotReady             Code = "not_ready"              // 503: the node does not serve accounts now (GET /readyz)
 )
 
 // ProblemType is the media type of a [Problem] (RFC 9457).

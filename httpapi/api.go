@@ -1,0 +1,60 @@
+package httpapi
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Options are the knobs of the API. The zero value is usable.
+type Options struct {
+	// Logger gets the lines of the API; nil: slog.Default. Wrap its handler in
+	// [LogHandler] to see the ids of requests.
+	Logger *slog.Logger
+	// Registerer gets the API's own metrics; nil: they are counted nowhere.
+	Registerer prometheus.Registerer
+	// RequestTimeout bounds the work on one request; 0: 30 s.
+	RequestTimeout time.Duration
+}
+
+const defaultRequestTimeout = 30 * time.Second
+
+// api is the whole of the handler: immutable once made, used concurrently.
+type api struct {
+	Deps
+	log     *slog.Logger
+	timeout time.Duration
+	metrics *metrics
+	mux     *http.ServeMux
+}
+
+// New makes the handler of the whole HTTP API. It starts nothing and holds no
+// resources.
+func New(d Deps, o Options) http.Handler {
+	a := &api{Deps: d, log: o.Logger, timeout: o.RequestTimeout}
+	if a.log == nil {
+		a.log = slog.Default()
+	}
+	if a.timeout <= 0 {
+		a.timeout = defaultRequestTimeout
+	}
+	a.metrics = newMetrics(o.Registerer, a.log)
+	a.mux = newMux(a.routes(), a.metrics)
+	return a
+}
+
+// Server puts the handler into a server with limits that suit it. The caller
+// listens, serves and shuts it down. WriteTimeout is not set: streams live
+// longer than any one value; a handler that needs a limit sets it by
+// http.ResponseController. ReadTimeout bounds slow bodies, which are 1 MiB at most.
+func Server(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+	}
+}

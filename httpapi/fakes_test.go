@@ -1,0 +1,405 @@
+package httpapi_test
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/httpapi"
+	"github.com/grantd/grantd/wire"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Keys of the world; their scopes are in newWorld.
+const (
+	adminKey   = "gk_admin"
+	acmeKey    = "gk_acme"     // tenant acme, reads and writes, no admin
+	globexKey  = "gk_globex"   // tenant globex
+	readerKey  = "gk_reader"   // every tenant, tokens:read only
+	githubKey  = "gk_github"   // tenant acme, integration github only
+	acmeBoss   = "gk_acmeboss" // tenant acme, admin
+	canary     = "canary-s3cr3t-value"
+	acmeGitHub = "/v1/accounts/acme/gh"
+)
+
+// world is an API over things in memory.
+type world struct {
+	*fakeAccounts
+	*fakeIntegrations
+	*fakeKeys
+	handler  http.Handler
+	log      *logBuffer
+	notReady error
+	panics   any
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{
+		fakeAccounts:     &fakeAccounts{records: map[credential.Ref]*record{}},
+		fakeIntegrations: &fakeIntegrations{byID: map[string]wire.Integration{}},
+		fakeKeys:         &fakeKeys{byHash: map[[32]byte]*httpapi.Key{}},
+		log:              &logBuffer{},
+	}
+	all := []string{wire.PermTokensRead, wire.PermAccountsRead, wire.PermAccountsWrite}
+	w.add(adminKey, httpapi.Key{ID: "admin", Tenant: wire.All, Permissions: []string{wire.PermAdmin}})
+	w.add(acmeKey, httpapi.Key{ID: "acme", Tenant: "acme", Permissions: all})
+	w.add(globexKey, httpapi.Key{ID: "globex", Tenant: "globex", Permissions: all})
+	w.add(readerKey, httpapi.Key{ID: "reader", Tenant: wire.All, Permissions: []string{wire.PermTokensRead}})
+	w.add(githubKey, httpapi.Key{ID: "github", Tenant: "acme", Integrations: []string{"github"}, Permissions: all})
+	w.add(acmeBoss, httpapi.Key{ID: "acmeboss", Tenant: "acme", Permissions: []string{wire.PermAdmin}})
+	for _, id := range []string{"github", "slack"} {
+		w.byID[id] = wire.Integration{IntegrationInfo: wire.IntegrationInfo{ID: id, Provider: id, ClientID: "c-" + id, State: wire.IntegrationOK}}
+	}
+	w.seed("acme", "gh", "github")
+	w.seed("acme", "sl", "slack")
+	w.seed("globex", "gh", "github")
+	w.handler = w.new(prometheus.NewRegistry())
+	return w
+}
+
+func (w *world) new(reg prometheus.Registerer) http.Handler {
+	return httpapi.New(httpapi.Deps{
+		Accounts: w.fakeAccounts, Integrations: w.fakeIntegrations, Keys: w.fakeKeys, Providers: catalogue{},
+		Cluster: func(context.Context) (wire.Cluster, error) {
+			if w.panics != nil {
+				panic(w.panics)
+			}
+			return wire.Cluster{
+				Nodes:  []wire.Node{{ID: "n1", Addr: "127.0.0.1:1", State: wire.NodeAlive, ShardsOwned: 1}},
+				Shards: []wire.Shard{{ID: 0, Owner: "n1", Term: 2, Replicas: []string{"n1"}}},
+			}, nil
+		},
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "# metrics\n") }),
+		Ready:   func(context.Context) error { return w.notReady },
+	}, httpapi.Options{Logger: slog.New(httpapi.LogHandler(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))), Registerer: reg})
+}
+
+// call sends a request and returns its answer.
+func (w *world) call(method, path, key, body string, headers ...string) *httptest.ResponseRecorder {
+	var r *http.Request
+	if body == "" {
+		r = httptest.NewRequest(method, path, nil)
+	} else {
+		r = httptest.NewRequest(method, path, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if key != "" {
+		r.Header.Set("Authorization", "Bearer "+key)
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	rec := httptest.NewRecorder()
+	w.handler.ServeHTTP(rec, r)
+	return rec
+}
+
+// logBuffer collects log lines of several goroutines.
+type logBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+type record struct {
+	credential.Account
+	secret credential.Secret
+	lines  []credential.NumberedLine
+}
+
+// fakeAccounts answers without providers. fail, if set, answers in place of
+// everything.
+type fakeAccounts struct {
+	mu      sync.Mutex
+	records map[credential.Ref]*record
+	fail    error
+	minTTL  time.Duration
+	stale   *uint64
+	last    credential.Import
+}
+
+func (f *fakeAccounts) seed(tenant, id, integration string) {
+	_, _, err := f.Import(context.Background(), credential.Import{
+		Ref: credential.Ref{Tenant: tenant, ID: id}, Integration: integration, Kind: credential.KindOAuth2,
+		Secret: credential.NewSecret(canary), RefreshToken: credential.NewSecret("r-" + canary), Scopes: []string{"read"},
+		ExpiresAt: time.Now().Add(time.Hour),
+	})
+	if err != nil {
+		panic(err)
+	}
+}
+
+func (f *fakeAccounts) get(ref credential.Ref) (*record, error) {
+	if f.fail != nil {
+		return nil, f.fail
+	}
+	r := f.records[ref]
+	if r == nil {
+		return nil, fmt.Errorf("account %s: %w", ref, credential.ErrNotFound)
+	}
+	return r, nil
+}
+
+func (f *fakeAccounts) Token(_ context.Context, ref credential.Ref, minTTL time.Duration) (credential.Token, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, err := f.get(ref)
+	if err != nil {
+		return credential.Token{}, err
+	}
+	f.minTTL = minTTL
+	switch r.State {
+	case credential.StateNeedsReauth:
+		return credential.Token{}, &credential.Unavailable{Err: credential.ErrNeedsReauth, Reason: r.Reason}
+	case credential.StateDisconnected:
+		return credential.Token{}, credential.ErrDisconnected
+	}
+	return credential.Token{Kind: r.Kind, Secret: r.secret, Username: r.Username, TokenType: "Bearer",
+		ExpiresAt: r.ExpiresAt, Scopes: r.Scopes, Generation: r.Generation}, nil
+}
+
+func (f *fakeAccounts) Refresh(_ context.Context, ref credential.Ref, stale *uint64) (credential.Account, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, err := f.get(ref)
+	if err != nil {
+		return credential.Account{}, err
+	}
+	if f.stale = stale; stale == nil || *stale == r.Generation {
+		r.Generation++
+	}
+	return r.Account, nil
+}
+
+func (f *fakeAccounts) Import(_ context.Context, in credential.Import) (credential.Account, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return credential.Account{}, false, f.fail
+	}
+	f.last = in
+	r, found := f.records[in.Ref]
+	if found && r.State == credential.StateActive {
+		return credential.Account{}, false, credential.ErrExists
+	}
+	now := time.Now()
+	r = &record{secret: in.Secret, Account: credential.Account{
+		Ref: in.Ref, Kind: in.Kind, Integration: in.Integration, Provider: in.Integration, State: credential.StateActive,
+		Scopes: in.Scopes, Username: in.Username, Generation: 1, ExpiresAt: in.ExpiresAt, CreatedAt: now, UpdatedAt: now,
+	}}
+	for i := range uint64(3) {
+		r.lines = append(r.lines, credential.NumberedLine{Number: 3 - i, Line: credential.Line{At: now, What: credential.WhatImported, Generation: 1, Node: "n1"}})
+	}
+	f.records[in.Ref] = r
+	return r.Account, !found, nil
+}
+
+func (f *fakeAccounts) Disconnect(_ context.Context, ref credential.Ref) (credential.Account, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, err := f.get(ref)
+	if err != nil {
+		return credential.Account{}, err
+	}
+	r.State = credential.StateDisconnected
+	return r.Account, nil
+}
+
+func (f *fakeAccounts) Account(_ context.Context, ref credential.Ref) (credential.Account, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, err := f.get(ref)
+	if err != nil {
+		return credential.Account{}, err
+	}
+	return r.Account, nil
+}
+
+func (f *fakeAccounts) Accounts(_ context.Context, q credential.Query) (credential.Page, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var p credential.Page
+	if f.fail != nil {
+		return p, f.fail
+	}
+	refs := make([]credential.Ref, 0, len(f.records))
+	for ref := range f.records {
+		refs = append(refs, ref)
+	}
+	slices.SortFunc(refs, compareRefs)
+	for _, ref := range refs {
+		a := f.records[ref].Account
+		if compareRefs(ref, q.After) <= 0 || q.Tenant != "" && a.Tenant != q.Tenant || q.State != "" && a.State != q.State ||
+			q.Integration != "" && a.Integration != q.Integration || q.Allow != nil && !q.Allow(a) {
+			continue
+		}
+		if len(p.Accounts) == q.Limit {
+			p.Next = p.Accounts[q.Limit-1].Ref
+			return p, nil
+		}
+		p.Accounts = append(p.Accounts, a)
+	}
+	return p, nil
+}
+
+func compareRefs(a, b credential.Ref) int {
+	return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.ID, b.ID))
+}
+
+func (f *fakeAccounts) History(_ context.Context, ref credential.Ref, below uint64, limit int) (credential.History, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, err := f.get(ref)
+	if err != nil {
+		return credential.History{}, err
+	}
+	var h credential.History
+	for _, l := range r.lines {
+		if below != 0 && l.Number >= below {
+			continue
+		}
+		if len(h.Lines) == limit {
+			h.Next = h.Lines[limit-1].Number
+			break
+		}
+		h.Lines = append(h.Lines, l)
+	}
+	return h, nil
+}
+
+type fakeIntegrations struct {
+	mu   sync.Mutex
+	byID map[string]wire.Integration
+}
+
+func (f *fakeIntegrations) PutIntegration(_ context.Context, id string, n wire.NewIntegration) (wire.Integration, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, bad := n.Settings["token_ulr"]; bad {
+		return wire.Integration{}, false, fmt.Errorf("%w: unknown field \"token_ulr\"; did you mean token_url?", credential.ErrInvalid)
+	}
+	_, found := f.byID[id]
+	i := wire.Integration{Settings: n.Settings, IntegrationInfo: wire.IntegrationInfo{
+		ID: id, Provider: n.Provider, ClientID: n.ClientID, ClientSecretSet: n.ClientSecret != "", Scopes: n.Scopes,
+		RedirectURI: n.RedirectURI, State: wire.IntegrationOK, CreatedAt: wire.At(time.Now()), UpdatedAt: wire.At(time.Now())}}
+	f.byID[id] = i
+	return i, !found, nil
+}
+
+func (f *fakeIntegrations) Integration(_ context.Context, id string) (wire.Integration, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i, ok := f.byID[id]
+	if !ok {
+		return i, credential.ErrNotFound
+	}
+	return i, nil
+}
+
+func (f *fakeIntegrations) Integrations(context.Context) ([]wire.Integration, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []wire.Integration
+	for _, i := range f.byID {
+		all = append(all, i)
+	}
+	return all, nil
+}
+
+func (f *fakeIntegrations) DeleteIntegration(_ context.Context, id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.byID, id)
+	return nil
+}
+
+type fakeKeys struct {
+	mu     sync.RWMutex
+	byHash map[[32]byte]*httpapi.Key
+}
+
+func (f *fakeKeys) add(presented string, k httpapi.Key) *httpapi.Key {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.byHash[sha256.Sum256([]byte(presented))] = &k
+	return &k
+}
+
+func (f *fakeKeys) Authenticate(presented string) (*httpapi.Key, bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	k, ok := f.byHash[sha256.Sum256([]byte(presented))]
+	return k, ok
+}
+
+func (f *fakeKeys) CreateKey(_ context.Context, k httpapi.Key) (*httpapi.Key, credential.Secret, error) {
+	k.ID, k.CreatedAt = "made", time.Now()
+	return f.add("gk_made", k), credential.NewSecret("gk_made"), nil
+}
+
+func (f *fakeKeys) Keys(context.Context) ([]*httpapi.Key, error) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	var all []*httpapi.Key
+	for _, k := range f.byHash {
+		all = append(all, k)
+	}
+	return all, nil
+}
+
+func (f *fakeKeys) DeleteKey(_ context.Context, id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for h, k := range f.byHash {
+		if k.ID == id {
+			delete(f.byHash, h)
+			return nil
+		}
+	}
+	return credential.ErrNotFound
+}
+
+// catalogue knows two providers.
+type catalogue struct{}
+
+func (catalogue) Providers() []wire.Provider {
+	return []wire.Provider{
+		{ID: "github", Name: "GitHub", TokenURL: "https://github.com/login/oauth/access_token", RateLimit: &wire.RateLimit{RequestsPerSecond: 5}},
+		{ID: "slack", Name: "Slack", RefreshRotation: "rotating", TerminalErrors: []string{"token_revoked"}},
+	}
+}
+
+func (c catalogue) Provider(id string) (wire.Provider, bool) {
+	for _, p := range c.Providers() {
+		if p.ID == id {
+			return p, true
+		}
+	}
+	return wire.Provider{}, false
+}
+
+var errSomething = errors.New("something broke")

@@ -1,0 +1,195 @@
+package httpapi
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/wire"
+)
+
+const maxClientField = 4096 // bytes of client_id, client_secret and redirect_uri
+
+// integrationBody is the body of PUT /v1/integrations/{id}; every further
+// member is a setting.
+type integrationBody struct {
+	Provider     string      `json:"provider"`
+	ClientID     string      `json:"client_id"`
+	ClientSecret wire.Secret `json:"client_secret"`
+	Scopes       []string    `json:"scopes"`
+	RedirectURI  string      `json:"redirect_uri"`
+}
+
+// putIntegration answers PUT /v1/integrations/{id}: 201 made, 200 replaced.
+// Integrations are shared by all tenants, so that it takes a key for all.
+func (a *api) putIntegration(x *exchange) error {
+	id, err := x.changeable()
+	if err != nil {
+		return err
+	}
+	body, err := readBody(x.ResponseWriter, x.r)
+	if err != nil {
+		return err
+	}
+	var in integrationBody
+	settings, err := decodeOpen(body, &in)
+	if err != nil {
+		return err
+	}
+	if err := a.checkIntegration(in); err != nil {
+		return err
+	}
+	out, created, err := a.Integrations.PutIntegration(x.ctx, id, wire.NewIntegration{
+		Provider: in.Provider, ClientID: in.ClientID, ClientSecret: in.ClientSecret,
+		Scopes: in.Scopes, RedirectURI: in.RedirectURI, Settings: settings,
+	})
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if created {
+		status = http.StatusCreated
+		x.Header().Set("Location", "/v1/integrations/"+id)
+	}
+	return x.json(status, shown(out))
+}
+
+// changeable reads the id of an integration that the key may change.
+func (x *exchange) changeable() (string, error) {
+	id, err := x.pathID("integration")
+	if err != nil {
+		return id, err
+	}
+	if !x.key.SeesIntegration(id) {
+		return id, notFound()
+	}
+	return id, x.operator()
+}
+
+// checkIntegration checks the fields that are not settings; those are for the
+// registry, which knows the catalogue's rules.
+func (a *api) checkIntegration(in integrationBody) error {
+	if in.Provider == "" {
+		return invalid("Field \"provider\" is missing. Name a provider of GET /v1/providers, or custom.")
+	}
+	if _, known := a.Providers.Provider(in.Provider); !known && in.Provider != wire.ProviderCustom {
+		return invalid("Field \"provider\" names %s, which is not in the catalogue. GET /v1/providers lists it; use custom for a provider that is not there.", quoted(in.Provider))
+	}
+	if in.ClientID == "" {
+		return invalid("Field \"client_id\" is missing.")
+	}
+	for _, f := range []struct{ name, value string }{
+		{"client_id", in.ClientID}, {"client_secret", in.ClientSecret.Reveal()}, {"redirect_uri", in.RedirectURI},
+	} {
+		if len(f.value) > maxClientField || hasControl(f.value) {
+			return invalid("Field %q must have at most %d bytes and no control characters.", f.name, maxClientField)
+		}
+	}
+	if err := checkRedirect(in.RedirectURI); err != nil {
+		return err
+	}
+	return checkScopes("scopes", in.Scopes)
+}
+
+// checkRedirect follows RFC 6749 section 3.1.2: absolute, without a fragment.
+func checkRedirect(s string) error {
+	if s == "" {
+		return nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.Contains(s, "#") {
+		return invalid("Field \"redirect_uri\" must be an absolute http or https URL without a fragment.")
+	}
+	return nil
+}
+
+func (a *api) getIntegration(x *exchange) error {
+	id, err := x.pathID("integration")
+	if err != nil {
+		return err
+	}
+	if !x.key.SeesIntegration(id) {
+		return notFound()
+	}
+	if err := x.need(wire.PermAccountsRead); err != nil {
+		return err
+	}
+	i, err := a.Integrations.Integration(x.ctx, id)
+	if err != nil {
+		return err
+	}
+	return x.json(http.StatusOK, shown(i))
+}
+
+// deleteIntegration answers DELETE /v1/integrations/{id}. An integration that
+// accounts still live by is not deleted. An account that is made at the same
+// moment can slip through; its next refresh then says what is missing.
+func (a *api) deleteIntegration(x *exchange) error {
+	id, err := x.changeable()
+	if err != nil {
+		return err
+	}
+	if _, err := a.Integrations.Integration(x.ctx, id); err != nil {
+		return err
+	}
+	if err := x.unused(id); err != nil {
+		return err
+	}
+	if err := a.Integrations.DeleteIntegration(x.ctx, id); err != nil {
+		return err
+	}
+	x.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// unused looks for an account that still needs the integration.
+func (x *exchange) unused(id string) error {
+	q := credential.Query{Integration: id, Limit: maxLimit}
+	for {
+		found, err := x.a.Accounts.Accounts(x.ctx, q)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(found.Accounts, func(a credential.Account) bool { return a.State != credential.StateDisconnected }) {
+			return &problem{kind: kindInUse, detail: "Accounts of this integration are still connected. Disconnect them first; GET /v1/accounts?integration=" + id + " lists them."}
+		}
+		if found.Next == (credential.Ref{}) {
+			return nil
+		}
+		q.After = found.Next
+	}
+}
+
+func (a *api) listIntegrations(x *exchange) error {
+	if err := x.need(wire.PermAccountsRead); err != nil {
+		return err
+	}
+	q, err := x.query("limit", "cursor")
+	if err != nil {
+		return err
+	}
+	all, err := a.Integrations.Integrations(x.ctx)
+	if err != nil {
+		return err
+	}
+	visible := make([]wire.Integration, 0, len(all))
+	for _, i := range all {
+		if x.key.SeesIntegration(i.ID) {
+			visible = append(visible, shown(i))
+		}
+	}
+	slices.SortFunc(visible, func(a, b wire.Integration) int { return strings.Compare(a.ID, b.ID) })
+	items, next, err := page(q, visible, func(i wire.Integration) string { return i.ID })
+	if err != nil {
+		return err
+	}
+	return x.json(http.StatusOK, wire.IntegrationList{Integrations: items, NextCursor: next})
+}
+
+// shown makes sure of the shape of an integration.
+func shown(i wire.Integration) wire.Integration {
+	i.Scopes = listOf(i.Scopes)
+	return i
+}

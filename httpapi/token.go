@@ -1,0 +1,92 @@
+package httpapi
+
+import (
+	"net/http"
+	"sync"
+
+	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/wire"
+)
+
+// token answers GET /v1/accounts/{account}/token. This is what grantd is asked
+// all day long: it encodes by hand, into a buffer that is used again, and logs
+// nothing above debug.
+func (a *api) token(x *exchange) error {
+	ref, err := x.accountRef(wire.PermTokensRead)
+	if err != nil {
+		return err
+	}
+	minTTL, err := x.minTTLOf()
+	if err != nil {
+		return err
+	}
+	if err := x.sees(ref); err != nil {
+		return err
+	}
+	t, err := a.Accounts.Token(x.ctx, ref, minTTL)
+	if err != nil {
+		return err
+	}
+	buf := tokenBuffers.Get().(*tokenBuffer) // the pool holds nothing else
+	buf.b = tokenOf(t).AppendJSON(buf.b[:0])
+	x.raw(http.StatusOK, buf.b)
+	buf.release()
+	return nil
+}
+
+// tokenOf is the token as the API shows it. To its user a token of a
+// client-credentials account is a token like any other.
+func tokenOf(t credential.Token) wire.Token {
+	out := wire.Token{Type: wire.TypeOAuth2, Generation: t.Generation}
+	switch t.Kind {
+	case credential.KindAPIKey:
+		out.Type, out.APIKey = wire.TypeAPIKey, wire.Secret(t.Secret.Reveal())
+	case credential.KindBasic:
+		out.Type, out.Username, out.Password = wire.TypeBasic, t.Username, wire.Secret(t.Secret.Reveal())
+	default:
+		out.AccessToken, out.TokenType = wire.Secret(t.Secret.Reveal()), t.TokenType
+		out.ExpiresAt, out.Scopes = wire.At(t.ExpiresAt), t.Scopes
+	}
+	return out
+}
+
+// tokenBuffer is where a token answer is put together.
+type tokenBuffer struct{ b []byte }
+
+var tokenBuffers = sync.Pool{New: func() any { return &tokenBuffer{b: make([]byte, 0, 2048)} }}
+
+// release wipes the buffer and gives it back; a very large one is let go.
+func (t *tokenBuffer) release() {
+	const most = 16 << 10
+	clear(t.b)
+	if cap(t.b) <= most {
+		tokenBuffers.Put(t)
+	}
+}
+
+// refresh answers POST /v1/accounts/{account}/refresh. Whoever may read tokens
+// may report that one was refused. The body may be left out.
+func (a *api) refresh(x *exchange) error {
+	ref, err := x.accountRef(wire.PermTokensRead, wire.PermAccountsWrite)
+	if err != nil {
+		return err
+	}
+	body, err := readBody(x.ResponseWriter, x.r)
+	if err != nil {
+		return err
+	}
+	var in wire.RefreshRequest
+	if len(body) > 0 {
+		if err := decode(body, &in); err != nil {
+			return err
+		}
+	}
+	if err := x.sees(ref); err != nil {
+		return err
+	}
+	account, err := a.Accounts.Refresh(x.ctx, ref, in.StaleGeneration)
+	if err != nil {
+		return err
+	}
+	return x.json(http.StatusOK, accountOf(account))
+}
