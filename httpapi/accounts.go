@@ -27,7 +27,7 @@ func (a *api) createAccount(x *exchange) error {
 	if err := x.usable(imported); err != nil {
 		return err
 	}
-	account, created, err := a.Accounts.Import(x.ctx, imported)
+	account, created, err := a.Accounts.Import(&x.ctx, imported)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (x *exchange) usable(in credential.Import) error {
 	if !x.key.SeesTenant(in.Ref.Tenant) || !x.key.SeesIntegration(in.Integration) {
 		return notFound()
 	}
-	_, err := x.a.Integrations.Integration(x.ctx, in.Integration)
+	_, err := x.a.Integrations.Integration(&x.ctx, in.Integration)
 	return err
 }
 
@@ -56,7 +56,7 @@ func (a *api) getAccount(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	account, err := a.Accounts.Account(x.ctx, ref)
+	account, err := a.Accounts.Account(&x.ctx, ref)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (a *api) disconnect(x *exchange) error {
 	if err := x.sees(ref); err != nil {
 		return err
 	}
-	account, err := a.Accounts.Disconnect(x.ctx, ref)
+	account, err := a.Accounts.Disconnect(&x.ctx, ref)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (a *api) listAccounts(x *exchange) error {
 	if q.After != (credential.Ref{}) && q.Tenant != "" && q.After.Tenant != q.Tenant {
 		return badCursor()
 	}
-	found, err := a.Accounts.Accounts(x.ctx, q)
+	found, err := a.Accounts.Accounts(&x.ctx, q)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (a *api) history(x *exchange) error {
 	if err := x.sees(ref); err != nil {
 		return err
 	}
-	h, err := a.Accounts.History(x.ctx, ref, below, limit)
+	h, err := a.Accounts.History(&x.ctx, ref, below, limit)
 	if err != nil {
 		return err
 	}

@@ -182,7 +182,7 @@ func expiry(c wire.Credentials, now time.Time) (time.Time, error) {
 var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
 
 // newAccountID makes an id that sorts by the time it was made (48 bits of
-// milliseconds) and cannot be guessed (80 random bits): a ULID in lower case.
+// milliseconds) and cannot be guessed (80 random bits), like a ULID.
 func newAccountID(now time.Time) string {
 	var b [16]byte
 	_, _ = rand.Read(b[6:]) // never fails: crypto/rand ends the process instead

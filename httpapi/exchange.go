@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -23,11 +22,12 @@ type exchange struct {
 	http.ResponseWriter
 	a   *api
 	r   *http.Request
-	ctx context.Context // ends with the request or its time
-	key *Key            // who asks; nil on open routes
+	ctx requestContext // ends with the request or its time
+	key *Key           // who asks; nil on open routes
 
-	route  *route // nil: no path matched
-	status int    // 0: nothing was answered yet
+	route  *route    // nil: no path matched
+	status int       // 0: nothing was answered yet
+	id     [1]string // the value of the header with the request's id
 	// For the log.
 	account credential.Ref
 	code    wire.Code
@@ -55,11 +55,11 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 // ServeHTTP answers any request.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	id := requestIDOf(r.Header.Get(headerRequestID))
-	w.Header()[headerRequestID] = []string{id}
-	ctx, cancel := context.WithTimeout(requestContext{r.Context(), id}, a.timeout)
-	defer cancel()
-	x := &exchange{ResponseWriter: w, a: a, r: r, ctx: ctx}
+	x := &exchange{ResponseWriter: w, a: a, r: r}
+	x.id[0] = requestIDOf(r.Header.Get(headerRequestID))
+	w.Header()[headerRequestID] = x.id[:]
+	x.ctx.Context, x.ctx.id, x.ctx.deadline = r.Context(), x.id[0], start.Add(a.timeout)
+	defer x.ctx.end()
 	defer x.finish(start)
 	if !tidy(r.URL.EscapedPath()) || r.Method == http.MethodConnect {
 		noRoute(x, r)
@@ -87,7 +87,7 @@ func (x *exchange) fail(err error) {
 	p := problemOf(err)
 	x.code = p.code
 	if p.status == http.StatusInternalServerError {
-		x.a.log.ErrorContext(x.ctx, "request failed", x.attrs(slog.Any("error", p.cause))...)
+		x.a.log.ErrorContext(&x.ctx, "request failed", x.attrs(slog.Any("error", p.cause))...)
 	}
 	if x.status != 0 {
 		panic(http.ErrAbortHandler) // half an answer went out: break the connection off
@@ -120,7 +120,7 @@ func (x *exchange) panicked(v any) (abort bool) {
 	if re, ok := v.(runtime.Error); ok {
 		what = re.Error()
 	}
-	x.a.log.ErrorContext(x.ctx, "handler panicked",
+	x.a.log.ErrorContext(&x.ctx, "handler panicked",
 		x.attrs(slog.String("panic", what), slog.String("stack", string(debug.Stack())))...)
 	if x.status != 0 {
 		return true
@@ -138,10 +138,10 @@ func (x *exchange) access(elapsed time.Duration) {
 	if x.route != nil && x.route.audit && x.key != nil {
 		level = slog.LevelInfo
 	}
-	if !x.a.log.Enabled(x.ctx, level) {
+	if !x.a.log.Enabled(&x.ctx, level) {
 		return
 	}
-	x.a.log.Log(x.ctx, level, "request",
+	x.a.log.Log(&x.ctx, level, "request",
 		x.attrs(slog.Int("status", x.status), slog.Duration("took", elapsed))...)
 }
 

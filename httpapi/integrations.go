@@ -41,7 +41,7 @@ func (a *api) putIntegration(x *exchange) error {
 	if err := a.checkIntegration(in); err != nil {
 		return err
 	}
-	out, created, err := a.Integrations.PutIntegration(x.ctx, id, wire.NewIntegration{
+	out, created, err := a.Integrations.PutIntegration(&x.ctx, id, wire.NewIntegration{
 		Provider: in.Provider, ClientID: in.ClientID, ClientSecret: in.ClientSecret,
 		Scopes: in.Scopes, RedirectURI: in.RedirectURI, Settings: settings,
 	})
@@ -116,7 +116,7 @@ func (a *api) getIntegration(x *exchange) error {
 	if err := x.need(wire.PermAccountsRead); err != nil {
 		return err
 	}
-	i, err := a.Integrations.Integration(x.ctx, id)
+	i, err := a.Integrations.Integration(&x.ctx, id)
 	if err != nil {
 		return err
 	}
@@ -131,13 +131,13 @@ func (a *api) deleteIntegration(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.Integrations.Integration(x.ctx, id); err != nil {
+	if _, err := a.Integrations.Integration(&x.ctx, id); err != nil {
 		return err
 	}
 	if err := x.unused(id); err != nil {
 		return err
 	}
-	if err := a.Integrations.DeleteIntegration(x.ctx, id); err != nil {
+	if err := a.Integrations.DeleteIntegration(&x.ctx, id); err != nil {
 		return err
 	}
 	x.WriteHeader(http.StatusNoContent)
@@ -148,7 +148,7 @@ func (a *api) deleteIntegration(x *exchange) error {
 func (x *exchange) unused(id string) error {
 	q := credential.Query{Integration: id, Limit: maxLimit}
 	for {
-		found, err := x.a.Accounts.Accounts(x.ctx, q)
+		found, err := x.a.Accounts.Accounts(&x.ctx, q)
 		if err != nil {
 			return err
 		}
@@ -170,7 +170,7 @@ func (a *api) listIntegrations(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	all, err := a.Integrations.Integrations(x.ctx)
+	all, err := a.Integrations.Integrations(&x.ctx)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func (a *api) createKey(x *exchange) error {
 	if !x.key.Covers(&k) {
 		return &problem{kind: kindForbidden, detail: "This API key cannot make a key that reaches further than itself. Stay within its tenant and its integrations."}
 	}
-	made, secret, err := a.Keys.CreateKey(x.ctx, k)
+	made, secret, err := a.Keys.CreateKey(&x.ctx, k)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (a *api) listKeys(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	all, err := a.Keys.Keys(x.ctx)
+	all, err := a.Keys.Keys(&x.ctx)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (a *api) deleteKey(x *exchange) error {
 	if err := x.need(wire.PermAdmin); err != nil {
 		return err
 	}
-	all, err := a.Keys.Keys(x.ctx)
+	all, err := a.Keys.Keys(&x.ctx)
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (a *api) deleteKey(x *exchange) error {
 	if at < 0 || !x.key.Covers(all[at]) {
 		return notFound()
 	}
-	if err := a.Keys.DeleteKey(x.ctx, id); err != nil {
+	if err := a.Keys.DeleteKey(&x.ctx, id); err != nil {
 		return err
 	}
 	x.WriteHeader(http.StatusNoContent)

@@ -12,7 +12,7 @@ func (a *api) cluster(x *exchange) error {
 	if err := x.operator(); err != nil {
 		return err
 	}
-	c, err := a.Cluster(x.ctx)
+	c, err := a.Cluster(&x.ctx)
 	if err != nil {
 		return err
 	}
@@ -36,7 +36,7 @@ func (a *api) live(x *exchange) error {
 // ready answers GET /readyz: the node can serve accounts. 503 tells a load
 // balancer to send nothing here.
 func (a *api) ready(x *exchange) error {
-	if err := a.Ready(x.ctx); err != nil {
+	if err := a.Ready(&x.ctx); err != nil {
 		return &problem{kind: kind{wire.CodeNotReady, http.StatusServiceUnavailable, "Not ready", time.Second},
 			detail: "This node does not serve accounts at the moment: " + err.Error() + ".", cause: err}
 	}

@@ -14,23 +14,6 @@ const (
 	maxRequestID = 64
 )
 
-// requestContext carries the request's id. It is a type of its own, instead
-// of context.WithValue, to save an allocation on every request.
-type requestContext struct {
-	context.Context
-	id string
-}
-
-type requestIDKey struct{}
-
-// Value answers the key of the request's id.
-func (c requestContext) Value(key any) any {
-	if _, ok := key.(requestIDKey); ok {
-		return c.id
-	}
-	return c.Context.Value(key)
-}
-
 // RequestID returns the id of the HTTP request that ctx belongs to; empty if
 // it belongs to none.
 func RequestID(ctx context.Context) string {
@@ -45,7 +28,8 @@ func requestIDOf(sent string) string {
 	if validRequestID(sent) {
 		return sent
 	}
-	return strconv.FormatUint(rand.Uint64()|1<<60, 32)
+	var b [16]byte
+	return string(strconv.AppendUint(b[:0], rand.Uint64()|1<<60, 32))
 }
 
 func validRequestID(s string) bool {

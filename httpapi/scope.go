@@ -59,7 +59,7 @@ func (x *exchange) sees(ref credential.Ref) error {
 	if x.key.Integrations == nil {
 		return nil
 	}
-	a, err := x.a.Accounts.Account(x.ctx, ref)
+	a, err := x.a.Accounts.Account(&x.ctx, ref)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func (a *api) token(x *exchange) error {
 	if err := x.sees(ref); err != nil {
 		return err
 	}
-	t, err := a.Accounts.Token(x.ctx, ref, minTTL)
+	t, err := a.Accounts.Token(&x.ctx, ref, minTTL)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (a *api) refresh(x *exchange) error {
 	if err := x.sees(ref); err != nil {
 		return err
 	}
-	account, err := a.Accounts.Refresh(x.ctx, ref, in.StaleGeneration)
+	account, err := a.Accounts.Refresh(&x.ctx, ref, in.StaleGeneration)
 	if err != nil {
 		return err
 	}
