@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -20,14 +21,14 @@ func (h *Host) Close(ctx context.Context) error {
 	return h.closeErr
 }
 
+// drainLimit bounds how long Close waits for proposals that are under way: a
+// leader that can reach its majority needs milliseconds, and one that cannot
+// will not end them.
+const drainLimit = 5 * time.Second
+
 func (h *Host) close(ctx context.Context) error {
 	groups := h.all()
-	for _, g := range groups {
-		g.calls.shut()
-	}
-	for _, g := range groups {
-		await(ctx, g.calls.shut())
-	}
+	drain(ctx, groups)
 	err := stopRaft(ctx, groups)
 	for _, g := range groups {
 		g.lost()
@@ -40,6 +41,23 @@ func (h *Host) close(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+// drain lets no proposal in any more and waits for those that are under way,
+// for at most half of the time that is left.
+func drain(ctx context.Context, groups []*Group) {
+	limit := drainLimit
+	if end, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(end)/2)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for _, g := range groups {
+		g.calls.shut()
+	}
+	for _, g := range groups {
+		await(ctx, g.calls.shut())
+	}
 }
 
 // all returns the groups that were started.
