@@ -2,32 +2,6 @@ package strict
 
 import "time"
 
-// Outcome is what became of a request.
-type Outcome string
-
-// The outcomes.
-const (
-	OutcomePending     Outcome = "pending" // not answered yet
-	OutcomeGranted     Outcome = "granted"
-	OutcomeGrace       Outcome = "grace"        // granted for a used refresh token, within the grace
-	OutcomeReplay      Outcome = "replay"       // a used refresh token or code: the grant was revoked
-	OutcomeDead        Outcome = "grant_dead"   // the grant was revoked before
-	OutcomeExpired     Outcome = "expired"      // the refresh token or code is too old
-	OutcomeWrongClient Outcome = "wrong_client" // the token belongs to another client
-	OutcomeUnknown     Outcome = "unknown_token"
-	OutcomeBadVerifier Outcome = "bad_verifier" // PKCE or redirect_uri does not fit the code
-	OutcomeBadClient   Outcome = "invalid_client"
-	OutcomeBadRequest  Outcome = "invalid_request"
-	OutcomeBadScope    Outcome = "invalid_scope"
-	OutcomeBadGrant    Outcome = "unsupported_grant_type"
-	OutcomeRateLimited Outcome = "rate_limited"
-	OutcomeFault       Outcome = "fault"   // a fault answered, the request was not looked at
-	OutcomeStopped     Outcome = "stopped" // the server stopped while a fault delayed the request
-	OutcomeDone        Outcome = "done"    // end points other than the token end point
-	OutcomeDenied      Outcome = "denied"
-	OutcomeFull        Outcome = "full"
-)
-
 // use is one presentation of a refresh token.
 type use struct {
 	seq    uint64
