@@ -91,11 +91,9 @@ type Integrations interface {
 // Journal is this node's own synced memory of providers' answers that may not
 // be committed yet. Values are sealed by the caller.
 type Journal interface {
-	// Put stores a value. It is durable no later than the next write that is
-	// synced, by Sync or by a commit on this node.
-	Put(attempt string, value []byte) error
-	// Sync returns when everything put is durable.
-	Sync() error
+	// Begin notes a value and begins to make it durable; wait returns when it
+	// is, and must be called.
+	Begin(attempt string, value []byte) (wait func() error, err error)
 	// Get returns nil where there is no entry.
 	Get(attempt string) ([]byte, error)
 	// Delete forgets an entry.

@@ -17,7 +17,8 @@ import (
 //  2. claim: when the lane admits it, the actor commits a claim. No majority,
 //     no claim; no claim, no request.
 //  3. call: the provider is asked, outside the actor, with a deadline inside
-//     the claim's. Its answer, sealed, goes into the node's journal.
+//     the claim's. Its answer, sealed, goes into the node's synced journal in
+//     the same breath as its outcome is proposed.
 //  4. settle: the actor commits the outcome, with the schedule entry and the
 //     events. Only then do the callers that wait get their answer.
 //
@@ -165,12 +166,13 @@ func (sh *shard) call(rec credential.Account, j *job, deadline time.Time) {
 		}
 	}
 	sys.failpoint(PointAnswered)
+	durable := func() {}
 	if ans.conclusive() {
-		sh.journal(ans)
+		durable = sh.journal(ans)
 	}
-	sys.failpoint(PointJournalled)
-	lost := func() { sys.journalSync(); sys.attempts.Delete(ans.Attempt); sys.jobs.done() }
+	lost := func() { sys.attempts.Delete(ans.Attempt); sys.jobs.done() }
 	sh.send(answered{signal: signal{rec.Ref, lost}, answer: ans, grant: grant})
+	durable() // in the same breath: the outcome is on its way meanwhile
 }
 
 // ask opens the refresh token and makes the one request of the attempt.
@@ -217,24 +219,34 @@ func (sh *shard) seal(rec credential.Account, j *job, grant *credential.Grant, a
 	ans.TokenType, ans.Scopes = grant.TokenType, grant.Scopes
 	told := grant.ExpiresIn
 	if told == 0 {
-		sh.journal(*ans) // asking takes time in which the answer must be safe
-		sh.sys.journalSync()
+		sh.journal(*ans)() // asking takes time in which the answer must be safe
 		told = sh.sys.provider.Lifetime(ctx, rec.Integration, grant.AccessToken)
 	}
 	ans.ExpiresAt, ans.ExpiryAssumed = sh.sys.policy.expiry(told, rec.LearnedLifetime, j.integration.AccessLifetime, ans.At)
 	return nil
 }
 
-// journal keeps an answer on this node until it is committed. It need not be
-// synced here: the outcome's own synced write comes later in the same log, and
-// where it does not come, journalSync does.
-func (sh *shard) journal(ans answer) {
-	b, err := json.Marshal(ans)
-	if err == nil {
-		err = sh.sys.journal.Put(ans.Attempt, b)
-	}
-	if err != nil {
+// journal begins to keep an answer on this node until its outcome is
+// committed, and returns what waits until it is durable. The store syncs it
+// together with the proposal of the outcome, where that comes soon enough.
+func (sh *shard) journal(ans answer) (durable func()) {
+	complain := func(err error) {
 		sh.sys.log.Error("answer of the provider could not be journalled", "account", ans.Ref.String(), "attempt", ans.Attempt, "err", err)
+	}
+	b, err := json.Marshal(ans)
+	if err != nil {
+		complain(err)
+		return func() {}
+	}
+	wait, err := sh.sys.journal.Begin(ans.Attempt, b)
+	if err != nil {
+		complain(err)
+		return func() {}
+	}
+	return func() {
+		if err := wait(); err != nil {
+			complain(err)
+		}
 	}
 }
 
@@ -263,9 +275,8 @@ func (a *account) settle(j *job) {
 		if loadErr := a.load(); errors.Is(err, credential.ErrConflict) && loadErr == nil {
 			continue // decide anew on the record that won
 		}
-		// The outcome may or may not be stored. The answer is safe in the journal
-		// once that is synced; try again until the record tells.
-		sys.journalSync()
+		// The outcome may or may not be stored. The answer is safe in the journal;
+		// try again until the record tells.
 		a.failWaiters(err)
 		j.tries++
 		sys.after(a.policy().backoff(j.tries, rand.Float64()), func() {

@@ -44,14 +44,13 @@ const (
 	PointClaimed     Point = "claimed"
 	PointSending     Point = "sending"
 	PointAnswered    Point = "answered"
-	PointJournalled  Point = "journalled"
 	PointSettling    Point = "settling"
 	PointSettled     Point = "settled"
 )
 
 // Points are all points, in order.
 func Points() []Point {
-	return []Point{PointBeforeClaim, PointClaimed, PointSending, PointAnswered, PointJournalled, PointSettling, PointSettled}
+	return []Point{PointBeforeClaim, PointClaimed, PointSending, PointAnswered, PointSettling, PointSettled}
 }
 
 // System is the account actors of one node: a gate and a scheduler for each
@@ -201,7 +200,6 @@ func (s *System) Stop(ctx context.Context) {
 	for _, sh := range s.shards {
 		_ = s.actors.Root.StopFuture(sh.gate).Wait()
 	}
-	s.journalSync()
 	s.actors.Shutdown()
 }
 
@@ -220,12 +218,6 @@ func (sh *shard) tellGate(m any) { sh.sys.actors.Root.Send(sh.gate, m) }
 func (s *System) failpoint(p Point) {
 	if s.hook != nil {
 		s.hook(p)
-	}
-}
-
-func (s *System) journalSync() {
-	if err := s.journal.Sync(); err != nil {
-		s.log.Error("journal could not be synced", "err", err)
 	}
 }
 
