@@ -121,15 +121,11 @@ func (m *machine) entry(index uint64, data []byte) (conflict bool, err error) {
 		return false, err
 	}
 	for _, c := range b.Checks {
-		rev, err := m.revision(c.Key)
-		if err != nil {
-			return false, err
-		}
-		if rev != c.Revision {
-			return true, nil
+		if holds, err := m.check(c, b.Puts); err != nil || !holds {
+			return !holds && err == nil, err
 		}
 	}
-	if err := m.keep(b.Puts); err != nil {
+	if err := m.keep(b); err != nil {
 		return false, err
 	}
 	if err := m.openLists(b.Appends); err != nil {
@@ -138,12 +134,44 @@ func (m *machine) entry(index uint64, data []byte) (conflict bool, err error) {
 	return false, m.write(index, b)
 }
 
-func (m *machine) revision(key []byte) (rev uint64, err error) {
-	err = m.read(key, func(_ []byte, r uint64) error {
+// check reports whether a check holds. What is read for it serves the puts of
+// the same key, too: a record is checked and written in one entry, and is read
+// once.
+func (m *machine) check(c Check, puts []Put) (holds bool, err error) {
+	var rev uint64
+	err = m.read(c.Key, func(old []byte, r uint64) error {
 		rev = r
+		keepFields(puts, c.Key, old)
 		return nil
 	})
-	return rev, err
+	return rev == c.Revision, err
+}
+
+// keep adds to the values what is to be kept of old ones that no check has read.
+func (m *machine) keep(b Batch) error {
+	for _, p := range b.Puts {
+		checked := func(c Check) bool { return bytes.Equal(c.Key, p.Key) }
+		if p.KeepAbove == 0 || slices.ContainsFunc(b.Checks, checked) {
+			continue
+		}
+		err := m.read(p.Key, func(old []byte, _ uint64) error {
+			keepFields(b.Puts, p.Key, old)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepFields adds to the puts of the key what they keep of its old value.
+func keepFields(puts []Put, key, old []byte) {
+	for i := range puts {
+		if p := &puts[i]; p.KeepAbove != 0 && bytes.Equal(p.Key, key) {
+			p.Value = appendFieldsAbove(p.Value, old, p.KeepAbove)
+		}
+	}
 }
 
 // read calls fn with the value of a key, if there is one.
@@ -162,24 +190,6 @@ func (m *machine) read(key []byte, fn func(value []byte, rev uint64) error) erro
 		return err
 	}
 	return fn(value, rev)
-}
-
-// keep adds to the values what is to be kept of the old ones.
-func (m *machine) keep(puts []Put) error {
-	for i := range puts {
-		p := &puts[i]
-		if p.KeepAbove == 0 {
-			continue
-		}
-		err := m.read(p.Key, func(old []byte, _ uint64) error {
-			p.Value = appendFieldsAbove(p.Value, old, p.KeepAbove)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // appendFieldsAbove appends to a protobuf message the top-level fields of
