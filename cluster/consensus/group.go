@@ -18,6 +18,7 @@ const MetaGroup uint16 = 0xFFFF
 // concurrent use.
 type Group struct {
 	id      uint16
+	node    string // this node's name
 	raft    *raft.Raft
 	state   *storage.Group
 	machine *machine

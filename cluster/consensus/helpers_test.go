@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"testing"
 	"time"
 
@@ -106,3 +107,6 @@ func read(g *Group, key string) string {
 	}
 	return string(v)
 }
+
+// killGoroutine ends the calling goroutine, of raft, as a process's end would.
+func killGoroutine() { runtime.Goexit() }

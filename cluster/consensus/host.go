@@ -92,7 +92,7 @@ func (h *Host) start(id uint16) error {
 		return fmt.Errorf("group %d: %w", id, err)
 	}
 	g := &Group{
-		id: id, state: state, ledger: newLedger(h.boot),
+		id: id, node: h.cfg.Node, state: state, ledger: newLedger(h.boot),
 		queue: make(chan *proposal, queueLen), notify: make(chan bool), feed: h.feed,
 	}
 	g.machine = &machine{state: state, db: h.cfg.DB, ledger: g.ledger}
