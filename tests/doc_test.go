@@ -1,0 +1,14 @@
+// Package tests holds the tests of the whole: grantd's binary against
+// authorization servers that others wrote, the demo provider against one of
+// them, the rules of DESIGN.md about which package may import which, and the
+// commands in the documents. What a package promises by itself is tested beside
+// its code.
+package tests
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
