@@ -121,10 +121,20 @@ func (h *Host) startRaft(g *Group, log *storage.Log) error {
 	cfg.HeartbeatTimeout += time.Millisecond // room for campaign to shorten it
 	cfg.ElectionTimeout = max(cfg.ElectionTimeout, cfg.HeartbeatTimeout)
 	if g.raft, err = raft.NewRaft(cfg, g.machine, logs, stable, snaps, trans); err != nil {
-		return err
+		return errors.Join(err, closeTransport(trans))
 	}
 	if h.alone(g.raft) {
-		return g.campaign(heartbeat)
+		if err := g.campaign(heartbeat); err != nil {
+			return errors.Join(err, g.raft.Shutdown().Error())
+		}
+	}
+	return nil
+}
+
+// closeTransport closes what raft, which did not start, will not close.
+func closeTransport(t raft.Transport) error {
+	if c, ok := t.(raft.WithClose); ok {
+		return c.Close()
 	}
 	return nil
 }
