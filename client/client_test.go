@@ -95,7 +95,9 @@ func TestAnswersThatAreNotGrantdsAreNotRepeated(t *testing.T) {
 			w.WriteHeader(404)
 			_, _ = io.WriteString(w, `{"s3cr3t":1}`)
 		},
-		"a redirect":  func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/s3cr3t", http.StatusFound) },
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/s3cr3t", http.StatusFound)
+		},
 		"wrong types": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"tenant":7,"id":"s3cr3t"}`) },
 		"too much":    func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 17<<20)) },
 		"a broken off answer": func(w http.ResponseWriter, _ *http.Request) {
