@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
 )
 
 // formatVersion is the version of all that this package writes. A version that
@@ -42,6 +44,9 @@ func (db *DB) open(o Options) error {
 		return err
 	}
 	db.lock = lock
+	if err := checkPebbleFormat(db.fs, db.dir); err != nil {
+		return errors.Join(err, lock.Close())
+	}
 	if db.pdb, err = pebble.Open(db.dir, o.pebble(db.fs, lock, db.failer)); err != nil {
 		_ = lock.Close()
 		return openError(db.dir, err)
@@ -96,6 +101,20 @@ func openError(dir string, err error) error {
 		return fmt.Errorf("data directory %s: %s: %w", dir, diskFullReason, err)
 	}
 	return fmt.Errorf("%w: opening the store in %s: %w; if grantd did not write this directory, choose another one; else restore it from a backup, or empty it and let the node join again", ErrCorrupt, dir, err)
+}
+
+// checkPebbleFormat refuses a store whose files are of a format that this
+// program has not been taught yet: Pebble would call them damaged.
+func checkPebbleFormat(fsys vfs.FS, dir string) error {
+	marker, err := atomicfs.ReadMarker(fsys, dir, "format-version")
+	if err != nil {
+		return openError(dir, err)
+	}
+	version, err := strconv.ParseUint(marker, 10, 64)
+	if err != nil || version <= uint64(pebbleFormat) {
+		return nil // new, or Pebble's to judge
+	}
+	return fmt.Errorf("%w: %s has files of Pebble format %d, this program knows up to %d; run the newer version of grantd", ErrNewerFormat, dir, version, pebbleFormat)
 }
 
 // checkFormat marks a new store with the format version and refuses one that

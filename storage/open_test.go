@@ -148,6 +148,14 @@ func TestOpenRefusesWhatItDidNotWrite(t *testing.T) {
 		}
 		return fs
 	}
+	marked := func(t *testing.T, marker string) vfs.FS {
+		fs := raw(t, "f", string(encodeFormat(formatVersion)))
+		file, err := fs.Create("data/"+marker, vfs.WriteCategoryUnspecified)
+		if err := errors.Join(err, file.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return fs
+	}
 	cases := []struct {
 		name string
 		fs   vfs.FS
@@ -157,6 +165,8 @@ func TestOpenRefusesWhatItDidNotWrite(t *testing.T) {
 		{"a mark that is not ours", raw(t, "f", "something else"), ErrForeign},
 		{"an empty mark", raw(t, "f", ""), ErrForeign},
 		{"a newer version's", raw(t, "f", string(encodeFormat(formatVersion+1))), ErrNewerFormat},
+		{"a newer Pebble's", marked(t, "marker.format-version.000999.999"), ErrNewerFormat},
+		{"a marker of no Pebble's", marked(t, "marker.manifest.000999.nonsense"), ErrCorrupt},
 		{"ours", raw(t, "f", string(encodeFormat(formatVersion))), nil},
 	}
 	for _, c := range cases {
@@ -175,7 +185,7 @@ func TestOpenRefusesWhatItDidNotWrite(t *testing.T) {
 }
 
 func TestOpenSaysThatFilesAreGarbage(t *testing.T) {
-	for _, kind := range []string{"MANIFEST", "OPTIONS", "marker.manifest", "marker.format-version"} {
+	for _, kind := range []string{"MANIFEST", "OPTIONS"} {
 		for _, garbage := range []string{"", "garbage\n", strings.Repeat("\xff\x00", 5000)} {
 			dir := t.TempDir()
 			db, err := Open(dir, Options{})

@@ -12,11 +12,11 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Defaults of Options. They keep a node with a million accounts of about 700
-// bytes well under 300 MiB resident.
+// Defaults of Options. With them a million accounts take less than 300 MiB of
+// memory; see DESIGN.md.
 const (
-	DefaultCacheBytes    = 64 << 20
-	DefaultMemTableBytes = 16 << 20
+	DefaultCacheBytes    = 128 << 20
+	DefaultMemTableBytes = 32 << 20
 	DefaultStallLimit    = 30 * time.Second
 )
 
@@ -31,10 +31,11 @@ type Options struct {
 	// be called from any goroutine and with Pebble's locks held, so it must not
 	// use the DB. nil: log the reason and exit with status 1.
 	Fatal func(reason string)
-	// CacheBytes bounds the cache of blocks read from disk; 0: DefaultCacheBytes.
+	// CacheBytes bounds what is kept in memory: blocks read from disk, and the
+	// tables of MemTableBytes, which come first; 0: DefaultCacheBytes.
 	CacheBytes int64
 	// MemTableBytes is the size of one table in memory, of which there are up to
-	// four; 0: DefaultMemTableBytes.
+	// four (one or two, mostly); 0: DefaultMemTableBytes.
 	MemTableBytes uint64
 	// StallLimit is how long a single write or sync may hang before the process
 	// ends, so that another replica can lead: a hanging disk stops a raft group

@@ -32,7 +32,7 @@ type Kind uint8
 
 // The kinds of writes.
 const (
-	Other Kind = iota // create, rename, link, remove, close, ...
+	Other Kind = iota // create, rename, link, remove and the like
 	Data              // a write to a file
 	Sync              // a sync of a file or directory
 )
