@@ -1,0 +1,95 @@
+package catalog
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Override returns a copy of the provider with the given fields replaced, as
+// an integration asks for: by the names and in the form that they have in the
+// catalogue's files. Null takes a value away. The result is checked like a
+// file of the catalogue; url_variables are laid over the provider's.
+//
+// Errors are *[FieldError], joined where there are several, in a stable order.
+// They never show a value.
+func Override(p Provider, settings map[string]json.RawMessage) (Provider, error) {
+	p = p.Clone()
+	var wrong problems
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		f, known := fieldNamed(name)
+		switch {
+		case !known:
+			wrong.add(shorten(name), "unknown field; %s", suggest(name, Fields()))
+			continue
+		case f.fact:
+			wrong.add(name, "describes the catalogue's entry and cannot be replaced")
+			continue
+		}
+		before := p.URLVariables
+		if err := decode(settings[name], f.at(&p)); err != nil {
+			wrong.add(name, "%s", err)
+			continue
+		}
+		if name == "url_variables" {
+			p.URLVariables = overlay(before, p.URLVariables)
+		}
+	}
+	if wrong == nil {
+		wrong = append(wrong, check(p)...)
+	}
+	if err := wrong.err(); err != nil {
+		return Provider{}, err
+	}
+	return p, nil
+}
+
+func overlay(under, over map[string]string) map[string]string {
+	merged := maps.Clone(under)
+	if merged == nil {
+		merged = map[string]string{}
+	}
+	maps.Copy(merged, over)
+	return merged
+}
+
+// suggest names the known name that the unknown one was probably meant to be,
+// else all of them.
+func suggest(name string, known []string) string {
+	best, least := "", 3 // more than two slips are another word
+	for _, k := range known {
+		if d := distance(name, k); d < least {
+			best, least = k, d
+		}
+	}
+	if best != "" {
+		return "did you mean " + best + "?"
+	}
+	return "known are " + strings.Join(known, ", ")
+}
+
+// distance is the number of bytes to insert, delete or replace that turn a
+// into b (Levenshtein); names much longer than any known one count as far.
+func distance(a, b string) int {
+	if len(a) > 2*len(b)+2 {
+		return len(a)
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}
