@@ -78,7 +78,7 @@ func BenchmarkTokenOverHTTP(b *testing.B) {
 		_, _ = w.Write(body)
 	})
 	const perRound = 4000
-	api, plain := startLoad(b, h), startLoad(b, bare)
+	api, plain := startTraffic(b, h), startTraffic(b, bare)
 	api.run(b, perRound) // warm up
 	plain.run(b, perRound)
 	var apiTime, bareTime time.Duration
@@ -94,13 +94,13 @@ func BenchmarkTokenOverHTTP(b *testing.B) {
 	b.ReportMetric(bareTime.Seconds()/apiTime.Seconds(), "ratio")
 }
 
-// load is a server with 64 connections to it.
-type load struct {
+// traffic is a server with 64 connections to it.
+type traffic struct {
 	url    string
 	client *http.Client
 }
 
-func startLoad(b *testing.B, h http.Handler) *load {
+func startTraffic(b *testing.B, h http.Handler) *traffic {
 	srv := httpapi.Server(h)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -110,13 +110,13 @@ func startLoad(b *testing.B, h http.Handler) *load {
 	go func() { defer close(done); _ = srv.Serve(ln) }()
 	tr := &http.Transport{MaxConnsPerHost: connections, MaxIdleConnsPerHost: connections, DisableCompression: true}
 	b.Cleanup(func() { tr.CloseIdleConnections(); _ = srv.Close(); <-done })
-	return &load{url: "http://" + ln.Addr().String() + benchPath, client: &http.Client{Transport: tr}}
+	return &traffic{url: "http://" + ln.Addr().String() + benchPath, client: &http.Client{Transport: tr}}
 }
 
 const connections = 64
 
 // run sends n requests and returns how long that took.
-func (l *load) run(b *testing.B, n int) time.Duration {
+func (l *traffic) run(b *testing.B, n int) time.Duration {
 	start := time.Now()
 	var wg sync.WaitGroup
 	for range connections {

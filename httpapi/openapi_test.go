@@ -1,0 +1,253 @@
+package httpapi_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/httpapi"
+)
+
+// served returns the document as the server gives it out.
+func served(t *testing.T) []byte {
+	t.Helper()
+	rec := newWorld(t).call("GET", "/openapi.json", "", "")
+	if rec.Code != 200 || rec.Header().Get("Content-Type") != "application/json" {
+		t.Fatalf("%d %v", rec.Code, rec.Header())
+	}
+	return rec.Body.Bytes()
+}
+
+func load(t *testing.T, data []byte) *openapi3.T {
+	t.Helper()
+	doc, err := openapi3.NewLoader().LoadFromData(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+func TestTheDocumentIsOpenAPI31(t *testing.T) {
+	doc := load(t, served(t))
+	if doc.OpenAPI != "3.1.0" {
+		t.Errorf("version %s", doc.OpenAPI)
+	}
+	if err := doc.Validate(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheDocumentListsWhatTheRouterAnswers(t *testing.T) {
+	var documented []string
+	for path, item := range load(t, served(t)).Paths.Map() {
+		for method := range item.Operations() {
+			documented = append(documented, method+" "+path)
+		}
+	}
+	routed := httpapi.Routes()
+	slices.Sort(documented)
+	slices.Sort(routed)
+	for _, r := range routed {
+		if !slices.Contains(documented, r) {
+			t.Errorf("%s is answered and not documented", r)
+		}
+	}
+	for _, d := range documented {
+		if !slices.Contains(routed, d) {
+			t.Errorf("%s is documented and not answered", d)
+		}
+	}
+}
+
+// closed forbids members that the document does not name, so that an answer
+// that has one fails. The document itself leaves answers open: they may grow.
+func closed(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		if _, set := v["additionalProperties"]; !set && v["properties"] != nil {
+			v["additionalProperties"] = false
+		}
+		for _, member := range v {
+			closed(member)
+		}
+	case []any:
+		for _, item := range v {
+			closed(item)
+		}
+	}
+}
+
+// contract compares real answers with the document.
+type contract struct {
+	doc  *openapi3.T
+	seen map[string]bool // "operation status"
+}
+
+func newContract(t *testing.T) *contract {
+	var raw map[string]any
+	if err := json.Unmarshal(served(t), &raw); err != nil {
+		t.Fatal(err)
+	}
+	closed(raw["components"])
+	data, err := json.Marshal(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &contract{doc: load(t, data), seen: map[string]bool{}}
+}
+
+// find returns the operation for a request, by matching segments.
+func (c *contract) find(method, path string) *openapi3.Operation {
+	path, _, _ = strings.Cut(path, "?")
+	want := strings.Split(path, "/")
+	for _, template := range c.doc.Paths.InMatchingOrder() {
+		got := strings.Split(template, "/")
+		if len(got) == len(want) && !slices.ContainsFunc(slices.Collect(indexes(got)), func(i int) bool {
+			return got[i] != want[i] && !(strings.HasPrefix(got[i], "{") && want[i] != "")
+		}) {
+			return c.doc.Paths.Value(template).GetOperation(method)
+		}
+	}
+	return nil
+}
+
+func indexes(s []string) func(func(int) bool) {
+	return func(yield func(int) bool) {
+		for i := range s {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+func (c *contract) check(t *testing.T, method, path, body string, rec *httptest.ResponseRecorder) {
+	t.Helper()
+	what := fmt.Sprintf("%s %s: %d", method, path, rec.Code)
+	op := c.find(method, path)
+	if op == nil {
+		t.Fatalf("%s: not documented", what)
+	}
+	res := op.Responses.Status(rec.Code)
+	if res == nil {
+		t.Errorf("%s: the document does not know the status; %s", what, rec.Body)
+		return
+	}
+	c.seen[fmt.Sprintf("%s %d", op.OperationID, rec.Code)] = true
+	if rec.Code < 300 && body != "" {
+		visit(t, what+": the request", op.RequestBody.Value.Content.Get("application/json").Schema.Value, []byte(body))
+	}
+	if len(res.Value.Content) == 0 {
+		return
+	}
+	media, _, _ := strings.Cut(rec.Header().Get("Content-Type"), ";")
+	content := res.Value.Content.Get(media)
+	if content == nil {
+		t.Errorf("%s: the document does not know the type %q", what, media)
+		return
+	}
+	if strings.HasSuffix(media, "json") {
+		visit(t, what, content.Schema.Value, rec.Body.Bytes())
+	}
+}
+
+func visit(t *testing.T, what string, schema *openapi3.Schema, data []byte) {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal(data, &v); err != nil {
+		t.Errorf("%s: %v", what, err)
+		return
+	}
+	if err := schema.VisitJSON(v, openapi3.EnableJSONSchema2020(), openapi3.EnableFormatValidation()); err != nil {
+		t.Errorf("%s: %s is not what the document says: %v", what, data, err)
+	}
+}
+
+func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
+	c := newContract(t)
+	w := newWorld(t)
+	do := func(method, path, key, body string) {
+		t.Helper()
+		c.check(t, method, path, body, w.call(method, path, key, body))
+	}
+	integration := `{"provider":"custom","client_id":"c","client_secret":"s","scopes":["a"],"redirect_uri":"https://x/cb","token_url":"https://x/t","rate_limit":{"burst":2}}`
+	do("PUT", "/v1/integrations/i", adminKey, integration)
+	do("PUT", "/v1/integrations/i", adminKey, integration)
+	do("PUT", "/v1/integrations/i", adminKey, `{"provider":1}`)
+	do("PUT", "/v1/integrations/i", acmeKey, integration)
+	do("GET", "/v1/integrations/i", adminKey, "")
+	do("GET", "/v1/integrations", adminKey, "")
+	do("GET", "/v1/integrations/none", adminKey, "")
+	do("DELETE", "/v1/integrations/slack", adminKey, "")
+	do("DELETE", "/v1/integrations/i", adminKey, "")
+	for i, credentials := range []string{
+		`{"type":"oauth2","access_token":"a","refresh_token":"r","expires_in":60,"scopes":["a"]}`,
+		`{"type":"oauth2","refresh_token":"r"}`, `{"type":"client_credentials","scopes":["a"]}`,
+		`{"type":"api_key","api_key":"k"}`, `{"type":"basic","username":"u","password":"p"}`,
+	} {
+		id := fmt.Sprintf("k%d", i)
+		do("POST", "/v1/accounts", acmeKey, `{"tenant":"acme","id":"`+id+`","integration":"github","credentials":`+credentials+`}`)
+		do("GET", "/v1/accounts/acme/"+id, acmeKey, "")
+		do("GET", "/v1/accounts/acme/"+id+"/token", acmeKey, "")
+	}
+	do("POST", "/v1/accounts", acmeKey, newAccountBody("acme", "github"))
+	do("POST", "/v1/accounts", acmeKey, newAccountBody("acme", "github"))
+	do("GET", "/v1/accounts?limit=2", acmeKey, "")
+	do("GET", "/v1/accounts?limit=0", acmeKey, "")
+	do("GET", acmeGitHub+"/token?min_ttl=30s", acmeKey, "")
+	do("GET", "/v1/accounts/globex/gh/token", acmeKey, "")
+	do("POST", acmeGitHub+"/refresh", acmeKey, `{"stale_generation":1}`)
+	do("POST", acmeGitHub+"/refresh", acmeKey, "")
+	do("GET", acmeGitHub+"/history?limit=2", acmeKey, "")
+	do("DELETE", acmeGitHub, acmeKey, "")
+	do("GET", acmeGitHub+"/token", acmeKey, "")
+	do("POST", "/v1/accounts", acmeKey, strings.Replace(newAccountBody("acme", "github"), `"new"`, `"gh"`, 1))
+	do("POST", "/v1/keys", adminKey, `{"name":"n","tenant":"acme","integrations":["github"],"permissions":["tokens:read"]}`)
+	do("GET", "/v1/keys", adminKey, "")
+	do("DELETE", "/v1/keys/made", adminKey, "")
+	do("DELETE", "/v1/keys/made", adminKey, "")
+	do("GET", "/v1/providers", acmeKey, "")
+	do("GET", "/v1/providers/slack", acmeKey, "")
+	do("GET", "/v1/providers/none", acmeKey, "")
+	do("GET", "/v1/cluster", adminKey, "")
+	do("GET", "/v1/cluster", "", "")
+	for _, path := range []string{"/metrics", "/livez", "/readyz", "/openapi.json", "/ui/", "/ui/app.js", "/ui/none", "/ui", "/"} {
+		do("GET", path, "", "")
+	}
+	w.notReady = errSomething
+	do("GET", "/readyz", "", "")
+	w.fail = &credential.Unavailable{Err: credential.ErrNoQuorum}
+	do("GET", acmeGitHub+"/token", acmeKey, "")
+	c.complete(t)
+}
+
+// complete wants every answer of success that the document promises to have
+// been seen.
+func (c *contract) complete(t *testing.T) {
+	for path, item := range c.doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			for status := range op.Responses.Map() {
+				if status[0] != '4' && status[0] != '5' && !c.seen[op.OperationID+" "+status] {
+					t.Errorf("%s %s: nothing was answered %s", method, path, status)
+				}
+			}
+		}
+	}
+}
+
+func TestTheDocumentIsNotEmptyForBrowsers(t *testing.T) {
+	w := newWorld(t)
+	rec := w.call("GET", "/ui/", "", "")
+	csp := rec.Header().Get("Content-Security-Policy")
+	if rec.Code != http.StatusOK || !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") {
+		t.Errorf("%d %q", rec.Code, csp)
+	}
+}
