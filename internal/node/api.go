@@ -1,0 +1,152 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"github.com/grantd/grantd/catalog"
+	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/httpapi"
+	"github.com/grantd/grantd/registry"
+	"github.com/grantd/grantd/wire"
+)
+
+// The adapters below show the registry and the catalogue to the HTTP API in
+// its own words.
+
+type apiIntegrations struct{ r *registry.Registry }
+
+// PutIntegration implements httpapi.Integrations.
+func (a apiIntegrations) PutIntegration(ctx context.Context, id string, n wire.NewIntegration) (wire.Integration, bool, error) {
+	spec := registry.IntegrationSpec{Provider: n.Provider, ClientID: n.ClientID, Scopes: n.Scopes, RedirectURI: n.RedirectURI, Overrides: n.Settings}
+	in, created, err := a.r.PutIntegration(ctx, id, spec, credential.NewSecret(n.ClientSecret.Reveal()))
+	if err != nil {
+		return wire.Integration{}, false, err
+	}
+	return wireIntegration(in), created, nil
+}
+
+// Integration implements httpapi.Integrations.
+func (a apiIntegrations) Integration(_ context.Context, id string) (wire.Integration, error) {
+	in, ok := a.r.Integration(id)
+	if !ok {
+		return wire.Integration{}, credential.ErrNotFound
+	}
+	return wireIntegration(in), nil
+}
+
+// Integrations implements httpapi.Integrations.
+func (a apiIntegrations) Integrations(context.Context) ([]wire.Integration, error) {
+	all := a.r.Integrations()
+	out := make([]wire.Integration, len(all))
+	for i, in := range all {
+		out[i] = wireIntegration(in)
+	}
+	return out, nil
+}
+
+// DeleteIntegration implements httpapi.Integrations.
+func (a apiIntegrations) DeleteIntegration(ctx context.Context, id string) error {
+	return a.r.DeleteIntegration(ctx, id)
+}
+
+func wireIntegration(in *registry.Integration) wire.Integration {
+	state := wire.IntegrationOK
+	if in.Broken {
+		state = wire.IntegrationMisconfigured
+	}
+	scopes := in.Scopes
+	if scopes == nil {
+		scopes = []string{}
+	}
+	return wire.Integration{
+		IntegrationInfo: wire.IntegrationInfo{
+			ID: in.ID, Provider: in.Provider, ClientID: in.ClientID, ClientSecretSet: in.HasSecret,
+			Scopes: scopes, RedirectURI: in.RedirectURI, State: state, Reason: in.Reason,
+			CreatedAt: wire.At(in.CreatedAt), UpdatedAt: wire.At(in.UpdatedAt),
+		},
+		Settings: in.Overrides,
+	}
+}
+
+type apiKeys struct{ r *registry.Registry }
+
+// Authenticate implements httpapi.Keys.
+func (a apiKeys) Authenticate(presented string) (*httpapi.Key, bool) {
+	k, ok := a.r.Authenticate(presented)
+	if !ok {
+		return nil, false
+	}
+	return apiKey(k), true
+}
+
+// CreateKey implements httpapi.Keys.
+func (a apiKeys) CreateKey(ctx context.Context, k httpapi.Key) (*httpapi.Key, credential.Secret, error) {
+	made, text, err := a.r.CreateKey(ctx, registry.KeySpec{Name: k.Name, Tenant: k.Tenant, Integrations: k.Integrations, Permissions: k.Permissions})
+	if err != nil {
+		return nil, text, err
+	}
+	return apiKey(made), text, nil
+}
+
+// Keys implements httpapi.Keys.
+func (a apiKeys) Keys(context.Context) ([]*httpapi.Key, error) {
+	all := a.r.Keys()
+	out := make([]*httpapi.Key, len(all))
+	for i, k := range all {
+		out[i] = apiKey(k)
+	}
+	return out, nil
+}
+
+// DeleteKey implements httpapi.Keys.
+func (a apiKeys) DeleteKey(ctx context.Context, id string) error { return a.r.DeleteKey(ctx, id) }
+
+func apiKey(k *registry.Key) *httpapi.Key {
+	return &httpapi.Key{ID: k.ID, Name: k.Name, Tenant: k.Tenant, Integrations: k.Integrations, Permissions: k.Permissions, CreatedAt: k.CreatedAt}
+}
+
+// apiProviders is the catalogue, turned into the API's words once.
+type apiProviders struct {
+	all  []wire.Provider
+	byID map[string]wire.Provider
+}
+
+func newAPIProviders(c *catalog.Catalog) apiProviders {
+	p := apiProviders{byID: make(map[string]wire.Provider)}
+	for _, facts := range c.List() {
+		w := wireProvider(facts)
+		p.all = append(p.all, w)
+		p.byID[w.ID] = w
+	}
+	return p
+}
+
+// Provider implements httpapi.Providers.
+func (p apiProviders) Provider(id string) (wire.Provider, bool) {
+	w, ok := p.byID[id]
+	return w, ok
+}
+
+// Providers implements httpapi.Providers.
+func (p apiProviders) Providers() []wire.Provider { return p.all }
+
+func wireProvider(p catalog.Provider) wire.Provider {
+	seconds := func(d time.Duration) int64 { return int64(d / time.Second) }
+	w := wire.Provider{
+		ID: p.ID, Name: p.Name,
+		AuthorizationURL: p.AuthorizationURL, TokenURL: p.TokenURL, RevocationURL: p.RevocationURL,
+		IntrospectionURL: p.IntrospectionURL, APIBaseURL: p.APIBaseURL, DocsURL: p.DocsURL,
+		TokenAuthMethod: string(p.TokenAuthMethod), TokenBodyFormat: string(p.TokenBodyFormat),
+		ScopeSeparator: p.ScopeSeparator, PKCE: string(p.PKCE),
+		AuthorizationParams: p.AuthorizationParams, TokenParams: p.TokenParams, RefreshParams: p.RefreshParams, TokenPath: p.TokenPath,
+		RefreshRotation: string(p.RefreshRotation), RefreshReuseGrace: seconds(p.RefreshReuseGrace),
+		AccessTokenLifetime: seconds(p.AccessTokenLifetime), RefreshTokenLifetime: seconds(p.RefreshTokenLifetime), RefreshTokenIdle: seconds(p.RefreshTokenIdle),
+		TerminalErrors: p.TerminalErrors, TransientErrors: p.TransientErrors, MisconfiguredErrors: p.MisconfiguredErrors,
+		Unverified: p.Unverified, Sources: p.Sources,
+	}
+	if p.RateLimit != (catalog.RateLimit{}) {
+		w.RateLimit = &wire.RateLimit{RequestsPerSecond: p.RateLimit.RequestsPerSecond, Burst: p.RateLimit.Burst, Concurrency: p.RateLimit.Concurrency}
+	}
+	return w
+}

@@ -1,0 +1,293 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/grantd/grantd/actors"
+	"github.com/grantd/grantd/catalog"
+	"github.com/grantd/grantd/cluster/consensus"
+	"github.com/grantd/grantd/cluster/ring"
+	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/envelope"
+	"github.com/grantd/grantd/oauth"
+	"github.com/grantd/grantd/registry"
+	"github.com/grantd/grantd/storage"
+)
+
+// CoreConfig is what the core of a node is made of.
+type CoreConfig struct {
+	Name string
+	// Dir is the folder of the store on FS; FS nil: the disk.
+	Dir    string
+	FS     vfs.FS
+	Shards int
+	KEK    *envelope.KEK
+	Policy actors.Policy
+	// Transport carries the requests to providers.
+	Transport http.RoundTripper
+	Logger    *slog.Logger
+	// Fatal ends the process after a disk fault; see storage.Options.
+	Fatal func(reason string)
+	// Failpoint is for fault tests; see actors.Config.
+	Failpoint func(actors.Point)
+}
+
+// Core is a node without its listeners.
+type Core struct {
+	Actors   *actors.System
+	Registry *registry.Registry
+	Catalog  *catalog.Catalog
+	Sealer   *envelope.Sealer
+
+	name    string
+	db      *storage.DB
+	host    *consensus.Host
+	log     *slog.Logger
+	led     atomic.Int64
+	groups  int64
+	ready   chan struct{} // closed when every group was led once
+	closing chan struct{} // closed to end the following of leadership
+	follows chan struct{} // closed when it has ended; nil: it did not begin
+}
+
+// startTimeout bounds how long a node may take to lead its first group.
+const startTimeout = 30 * time.Second
+
+// Open starts the core of a node and returns when it serves. Errors say in one
+// line what is wrong with the data or its key.
+func Open(ctx context.Context, c CoreConfig) (*Core, error) {
+	facts, err := catalog.Load()
+	if err != nil {
+		return nil, err
+	}
+	db, err := storage.Open(c.Dir, storage.Options{FS: c.FS, Logger: c.Logger, Fatal: c.Fatal})
+	if err != nil {
+		return nil, err
+	}
+	core := &Core{
+		Catalog: facts, name: c.Name, db: db, log: c.Logger,
+		ready: make(chan struct{}), closing: make(chan struct{}),
+	}
+	if err := core.start(ctx, c); err != nil {
+		return nil, errors.Join(err, core.Close(context.WithoutCancel(ctx)))
+	}
+	return core, nil
+}
+
+func (core *Core) start(ctx context.Context, c CoreConfig) (err error) {
+	fs := c.FS
+	if fs == nil {
+		fs = vfs.Default
+	}
+	core.host, err = consensus.Open(consensus.Config{
+		Node: c.Name, Shards: c.Shards, DB: core.db, FS: fs, SpoolDir: fs.PathJoin(c.Dir, "spool"), Logger: c.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	core.groups = int64(core.host.Shards()) + 1
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	led, err := core.awaitMeta(ctx)
+	if err != nil {
+		return err
+	}
+	kv := core.host.KV()
+	if err := checkCluster(ctx, kv, c, core.host.Shards()); err != nil {
+		return err
+	}
+	core.Sealer = envelope.New(c.KEK, registry.Keysets{KV: kv})
+	var resume atomic.Pointer[func(string)]
+	core.Registry, err = registry.Open(registry.Config{
+		KV: kv, Catalog: core.Catalog, Sealer: core.Sealer, Logger: c.Logger,
+		Changed: func(id string) {
+			if fn := resume.Load(); fn != nil {
+				(*fn)(id)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := core.startActors(c); err != nil {
+		return err
+	}
+	fn := core.Actors.Resume
+	resume.Store(&fn)
+	core.follows = make(chan struct{})
+	go core.follow(led)
+	select {
+	case <-core.ready:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("node %s leads only %d of %d groups after %v", c.Name, core.led.Load(), core.groups, startTimeout)
+	}
+}
+
+func (core *Core) startActors(c CoreConfig) (err error) {
+	stores := make([]actors.Store, core.host.Shards())
+	for i := range stores {
+		stores[i] = shardStore{core.host.Shard(uint16(i)), core.host.Group(uint16(i))}
+	}
+	core.Actors, err = actors.New(actors.Config{
+		Node: c.Name, Boot: newBoot(), Stores: stores,
+		ShardOf: func(ref credential.Ref) int { return int(ring.ShardOf(ref, len(stores))) },
+		Sealer:  core.Sealer, Provider: &provider{core.Registry, oauth.New(c.Transport, oauth.Options{})},
+		Integrations: integrations{core.Registry}, Journal: journal{core.db.Journal()},
+		Policy: c.Policy, Logger: c.Logger, Failpoint: c.Failpoint,
+	})
+	return err
+}
+
+// newBoot tells this start of the process from all others.
+func newBoot() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// awaitMeta waits until this node leads the meta group, and returns the
+// changes of the other groups that it saw meanwhile.
+func (core *Core) awaitMeta(ctx context.Context) (seen []consensus.LeaderChange, err error) {
+	for {
+		select {
+		case c, ok := <-core.host.Leadership():
+			if !ok {
+				return nil, errors.New("the raft groups stopped")
+			}
+			seen = append(seen, c)
+			if c.Group == consensus.MetaGroup && c.Leading {
+				return seen, nil
+			}
+		case <-ctx.Done():
+			return nil, fmt.Errorf("no leader of the meta group within %v", startTimeout)
+		}
+	}
+}
+
+// checkCluster compares what was fixed when the data was made with what the
+// configuration says now.
+func checkCluster(ctx context.Context, kv registry.KV, c CoreConfig, shards int) error {
+	stored, err := registry.Setting(ctx, kv, "shards", func() ([]byte, error) {
+		return binary.BigEndian.AppendUint16(nil, uint16(shards)), nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(stored) != 2 || int(binary.BigEndian.Uint16(stored)) != shards {
+		return fmt.Errorf("the data in %s has %d shards and the configuration says %d; set cluster.shards back: the number is fixed when the data is made", c.Dir, binary.BigEndian.Uint16(append(stored, 0, 0)), shards)
+	}
+	proof, err := registry.Setting(ctx, kv, "kek_proof", c.KEK.Proof)
+	if err != nil {
+		return err
+	}
+	return c.KEK.Check(proof)
+}
+
+// follow hands gains and losses of leadership to the actors, in order, until
+// the core is closed.
+func (core *Core) follow(seen []consensus.LeaderChange) {
+	defer close(core.follows)
+	led := make(map[uint16]bool)
+	complete := false
+	handle := func(c consensus.LeaderChange) {
+		core.changed(c)
+		led[c.Group] = c.Leading
+		core.led.Store(count(led))
+		if !complete && core.led.Load() == core.groups {
+			complete = true
+			core.salvage()
+			close(core.ready)
+		}
+	}
+	for _, c := range seen {
+		handle(c)
+	}
+	for {
+		select {
+		case c, ok := <-core.host.Leadership():
+			if !ok {
+				return
+			}
+			handle(c)
+		case <-core.closing:
+			return
+		}
+	}
+}
+
+func count(led map[uint16]bool) (n int64) {
+	for _, on := range led {
+		if on {
+			n++
+		}
+	}
+	return n
+}
+
+func (core *Core) changed(c consensus.LeaderChange) {
+	switch {
+	case c.Group == consensus.MetaGroup:
+	case c.Leading:
+		core.Actors.Lead(int(c.Group), c.Term)
+	default:
+		core.Actors.Yield(int(c.Group))
+	}
+}
+
+// salvage offers what the journal holds from before the restart.
+func (core *Core) salvage() {
+	n := 0
+	err := core.db.Journal().Each(func(_ string, value []byte) (bool, error) {
+		n++
+		if err := core.Actors.Salvage(value); err != nil {
+			core.log.Error("journal entry could not be offered", "err", err)
+		}
+		return true, nil
+	})
+	if err != nil {
+		core.log.Error("journal could not be read", "err", err)
+	}
+	if n > 0 {
+		core.log.Info("answers of providers found in the journal", "count", n)
+	}
+}
+
+// Ready says why the node cannot serve now; nil: it can.
+func (core *Core) Ready(context.Context) error {
+	if led := core.led.Load(); led < core.groups {
+		return fmt.Errorf("%d of %d groups have a leader here", led, core.groups)
+	}
+	return nil
+}
+
+// Close ends the core in order: actors, registry, raft, store. Refreshes under
+// way are finished until ctx ends.
+func (core *Core) Close(ctx context.Context) error {
+	close(core.closing)
+	if core.follows != nil {
+		<-core.follows
+	}
+	if core.Actors != nil {
+		core.Actors.Stop(ctx)
+	}
+	if core.Registry != nil {
+		core.Registry.Close()
+	}
+	var err error
+	if core.host != nil {
+		err = core.host.Close(ctx)
+	}
+	return errors.Join(err, core.db.Close())
+}

@@ -1,0 +1,191 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/grantd/grantd/actors"
+	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/envelope"
+	"github.com/grantd/grantd/httpapi"
+	"github.com/grantd/grantd/internal/config"
+	"github.com/grantd/grantd/oauth"
+	"github.com/grantd/grantd/wire"
+)
+
+// Options are what Start needs besides the configuration.
+type Options struct {
+	// Config is validated and complete.
+	Config config.Config
+	// Version of the build, for the metrics.
+	Version string
+	Logger  *slog.Logger
+}
+
+// Node is a running node. Close it, also after Failed has told of an end.
+type Node struct {
+	core     *Core
+	server   *http.Server
+	listener net.Listener
+	closing  atomic.Bool // readiness ends before the listener does
+	failed   chan error
+	served   chan struct{}
+}
+
+// Start starts a node and returns when it serves. The admin key's file must exist.
+func Start(ctx context.Context, o Options) (*Node, error) {
+	c := o.Config
+	ln, err := listen(c.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	core, err := openCore(ctx, o)
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	n := &Node{core: core, listener: ln, failed: make(chan error, 1), served: make(chan struct{})}
+	if err := n.ensureAdmin(ctx, c.Auth.AdminKeyFile); err != nil {
+		return nil, errors.Join(err, ln.Close(), core.Close(ctx))
+	}
+	n.server = httpapi.Server(n.handler(o))
+	n.server.ReadHeaderTimeout, n.server.IdleTimeout = c.HTTP.ReadHeaderTimeout, c.HTTP.IdleTimeout
+	n.server.ErrorLog = slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug)
+	go n.serve()
+	return n, nil
+}
+
+func listen(c config.HTTP) (net.Listener, error) {
+	ln, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("http.listen: %w", err)
+	}
+	if !c.TLS.Enabled() {
+		return ln, nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("http.tls: %w", err), ln.Close())
+	}
+	return tls.NewListener(ln, &tls.Config{
+		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
+	}), nil
+}
+
+// openCore makes what lies on the real disk and the real network.
+func openCore(ctx context.Context, o Options) (*Core, error) {
+	c := o.Config
+	if err := os.MkdirAll(c.Node.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("node.data_dir: %w", err)
+	}
+	store := filepath.Join(c.Node.DataDir, "store")
+	_, statErr := os.Stat(store)
+	kek, err := envelope.OpenKEK(c.Seal.KEK, errors.Is(statErr, os.ErrNotExist)) // a lost key must not be replaced beside data
+	if err != nil {
+		return nil, fmt.Errorf("seal.kek: %w", err)
+	}
+	allow, err := c.Outgoing.Allowed()
+	if err != nil {
+		return nil, err
+	}
+	hook, err := failpoint()
+	if err != nil {
+		return nil, err
+	}
+	return Open(ctx, CoreConfig{
+		Name: c.Node.Name, Dir: store, Shards: c.Cluster.Shards, KEK: kek, Policy: policy(c.Refresh),
+		Transport: oauth.NewTransport(transportOptions(allow)), Logger: o.Logger, Failpoint: hook,
+	})
+}
+
+// policy is the configuration's section on refreshing in the actors' words.
+func policy(r config.Refresh) actors.Policy {
+	return actors.Policy{
+		MarginMin: r.MarginMin, MarginMax: r.MarginMax, ShortLifetime: r.ShortLifetime, AssumedLifetime: r.AssumedLifetime,
+		CallTimeout: r.CallTimeout, CommitTimeout: r.CommitTimeout, BackoffMin: r.BackoffMin, BackoffMax: r.BackoffMax,
+		MaxRetryAfter: r.MaxRetryAfter, Refusals: r.Refusals, UncertainHold: r.UncertainHold,
+		Concurrency: r.Concurrency, ShardConcurrency: r.ShardConcurrency, MaxWaiting: r.MaxWaiting,
+		PassivateAfter: r.PassivateAfter, RefreshTokenWarning: r.RefreshTokenWarning,
+	}
+}
+
+// ensureAdmin makes the key in the file the admin key.
+func (n *Node) ensureAdmin(ctx context.Context, file string) error {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("auth.admin_key_file: %w", err)
+	}
+	err = n.core.Registry.EnsureAdmin(ctx, credential.NewSecret(strings.TrimSpace(string(b))), []string{wire.PermAdmin})
+	if err != nil {
+		return fmt.Errorf("auth.admin_key_file %s: %w", file, err)
+	}
+	return nil
+}
+
+func (n *Node) handler(o Options) http.Handler {
+	reg := newRegistry(o.Version)
+	reg.MustRegister(actorFigures(n.core.Actors), storeFigures(n.core.db.Metrics))
+	return httpapi.New(httpapi.Deps{
+		Accounts: n.core.Actors, Integrations: apiIntegrations{n.core.Registry}, Keys: apiKeys{n.core.Registry},
+		Providers: newAPIProviders(n.core.Catalog), Cluster: n.cluster,
+		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Ready: n.ready,
+	}, httpapi.Options{Logger: o.Logger, Registerer: prometheus.Registerer(reg)})
+}
+
+func (n *Node) ready(ctx context.Context) error {
+	if n.closing.Load() {
+		return errors.New("the node is stopping")
+	}
+	return n.core.Ready(ctx)
+}
+
+// cluster describes this node, which is all there is.
+func (n *Node) cluster(context.Context) (wire.Cluster, error) {
+	name := n.core.name
+	c := wire.Cluster{Nodes: []wire.Node{{ID: name, Addr: n.Addr(), State: wire.NodeAlive}}, Shards: []wire.Shard{}}
+	for id := range n.core.host.Shards() {
+		owner, term := n.core.host.Group(uint16(id)).Leader()
+		if owner == name {
+			c.Nodes[0].ShardsOwned++
+		}
+		c.Shards = append(c.Shards, wire.Shard{ID: id, Owner: owner, Term: term, Replicas: []string{name}})
+	}
+	return c, nil
+}
+
+func (n *Node) serve() {
+	defer close(n.served)
+	if err := n.server.Serve(n.listener); !errors.Is(err, http.ErrServerClosed) {
+		n.failed <- fmt.Errorf("the API's listener stopped: %w", err)
+	}
+}
+
+// Addr is the address that the API listens on.
+func (n *Node) Addr() string { return n.listener.Addr().String() }
+
+// Failed tells when the node cannot go on; then Close it.
+func (n *Node) Failed() <-chan error { return n.failed }
+
+// Close ends the node in order: it is no longer ready, requests in flight are
+// finished, then refreshes under way, then raft and the store are closed. What
+// is not finished when ctx ends is cut off.
+func (n *Node) Close(ctx context.Context) error {
+	n.closing.Store(true)
+	err := n.server.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("requests were cut off: %w", err), n.server.Close())
+	}
+	<-n.served
+	return errors.Join(err, n.core.Close(ctx))
+}

@@ -1,0 +1,91 @@
+// Package registrytest has a store of keys and values in memory, for tests.
+package registrytest
+
+import (
+	"bytes"
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/grantd/grantd/credential"
+)
+
+// KV is a registry.KV in memory. The zero value is empty.
+type KV struct {
+	mu      sync.Mutex
+	last    uint64
+	entries map[string]entry
+	changed func([]string)
+}
+
+type entry struct {
+	value []byte
+	rev   uint64
+}
+
+// Get implements registry.KV.
+func (kv *KV) Get(key string) ([]byte, uint64, error) {
+	kv.mu.Lock()
+	defer kv.mu.Unlock()
+	e, ok := kv.entries[key]
+	if !ok {
+		return nil, 0, credential.ErrNotFound
+	}
+	return bytes.Clone(e.value), e.rev, nil
+}
+
+// Scan implements registry.KV.
+func (kv *KV) Scan(prefix string, fn func(string, []byte, uint64) error) error {
+	kv.mu.Lock()
+	entries := maps.Clone(kv.entries)
+	kv.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(entries)) {
+		if !strings.HasPrefix(key, prefix) {
+			continue
+		}
+		if err := fn(key, bytes.Clone(entries[key].value), entries[key].rev); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Put implements registry.KV.
+func (kv *KV) Put(_ context.Context, key string, expect uint64, value []byte) (uint64, error) {
+	return kv.write(key, expect, func() { kv.entries[key] = entry{bytes.Clone(value), kv.last} })
+}
+
+// Delete implements registry.KV.
+func (kv *KV) Delete(_ context.Context, key string, expect uint64) error {
+	_, err := kv.write(key, expect, func() { delete(kv.entries, key) })
+	return err
+}
+
+func (kv *KV) write(key string, expect uint64, do func()) (uint64, error) {
+	kv.mu.Lock()
+	if kv.entries == nil {
+		kv.entries = make(map[string]entry)
+	}
+	if kv.entries[key].rev != expect {
+		kv.mu.Unlock()
+		return 0, credential.ErrConflict
+	}
+	kv.last++
+	rev := kv.last
+	do()
+	changed := kv.changed
+	kv.mu.Unlock()
+	if changed != nil {
+		changed([]string{key})
+	}
+	return rev, nil
+}
+
+// OnChange implements registry.KV.
+func (kv *KV) OnChange(fn func([]string)) {
+	kv.mu.Lock()
+	defer kv.mu.Unlock()
+	kv.changed = fn
+}
