@@ -1,0 +1,15 @@
+// Package oauth speaks the client's side of OAuth 2.0 with authorization
+// servers: refresh (RFC 6749 section 6), client credentials (section 4.4),
+// revocation (RFC 7009) and introspection (RFC 7662).
+//
+// It promises that a token request is written at most once and never after its
+// context's deadline, that redirects are not followed, that an answer is read
+// within bounds, that every failure is a *credential.Failure which says what
+// is to be done and whether anything may have reached the server, and that no
+// failure shows a secret or a part of an answer beyond a sanitised error code.
+// The transport of [NewTransport] reaches public addresses only, unless told
+// otherwise.
+//
+// It leaves to others when to ask, how often to try again, and where tokens
+// are kept.
+package oauth
