@@ -118,7 +118,7 @@ func checkURLs(wrong *problems, p Provider) {
 		}
 		plain, unknown := fill(u.value, p.URLVariables, "x")
 		if unknown != "" {
-			wrong.add(u.field, "has the variable %q, which is not in url_variables", shorten(unknown))
+			wrong.add(u.field, "has the variable %s, which is not in url_variables", shorten(unknown))
 		} else if text := wrongURL(plain); text != "" {
 			wrong.add(u.field, "%s", text)
 		}

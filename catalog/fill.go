@@ -26,17 +26,15 @@ func isVariableValue(s string) bool {
 func (p Provider) Fill(endpoint string) (string, error) {
 	s, missing := fill(endpoint, p.URLVariables, "")
 	if missing != "" {
-		return "", fmt.Errorf("%w: the URL variable %q has no value; set url_variables", credential.ErrInvalid, shorten(missing))
+		return "", fmt.Errorf("%w: the URL variable %s has no value; set url_variables", credential.ErrInvalid, shorten(missing))
 	}
 	return s, nil
 }
 
 // fill replaces each {name}. Empty values are replaced by instead; where that
-// is empty too, and for unknown names, the name is returned as missing.
+// is empty too, and for unknown names, the name, in braces, is returned as
+// missing.
 func fill(s string, vars map[string]string, instead string) (filled, missing string) {
-	if !strings.Contains(s, "{") {
-		return s, ""
-	}
 	var b strings.Builder
 	for {
 		before, rest, found := strings.Cut(s, "{")
@@ -50,7 +48,7 @@ func fill(s string, vars map[string]string, instead string) (filled, missing str
 			value = instead
 		}
 		if !closed || !known || value == "" {
-			return "", name
+			return "", "{" + name + "}"
 		}
 		b.WriteString(value)
 		s = after
