@@ -144,6 +144,9 @@ func TestReplicaThatMissedTheLogGetsASnapshot(t *testing.T) {
 				t.Errorf("%s was brought up by the log (%v), which the test is not about", n.host.cfg.Node, err)
 			}
 		}
+		for name, disk := range c.disks {
+			eventually(t, "the spool of "+name+" is empty", func() bool { return len(spooled(t, disk)) == 0 })
+		}
 		// It must stand on its own, too: after a restart, and as a leader's majority.
 		c.stop("n3")
 		late = c.start("n3", false)
