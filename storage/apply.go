@@ -62,6 +62,7 @@ type machine struct {
 	batch  *pebble.Batch
 	reader pebble.Reader // the state, with what this call wrote so far
 	key    []byte        // scratch
+	parts  Batch         // the present entry
 	lists  []list        // the lists that the present entry appends to
 }
 
@@ -116,8 +117,8 @@ func (m *machine) commit(a Applied) error {
 
 // entry carries out one batch: first all reads, then all writes.
 func (m *machine) entry(index uint64, data []byte) (conflict bool, err error) {
-	b, err := DecodeBatch(data)
-	if err != nil {
+	b := &m.parts
+	if err := b.decode(data); err != nil {
 		return false, err
 	}
 	for _, c := range b.Checks {
@@ -148,7 +149,7 @@ func (m *machine) check(c Check, puts []Put) (holds bool, err error) {
 }
 
 // keep adds to the values what is to be kept of old ones that no check has read.
-func (m *machine) keep(b Batch) error {
+func (m *machine) keep(b *Batch) error {
 	for _, p := range b.Puts {
 		checked := func(c Check) bool { return bytes.Equal(c.Key, p.Key) }
 		if p.KeepAbove == 0 || slices.ContainsFunc(b.Checks, checked) {
@@ -248,7 +249,7 @@ func decodeBounds(v []byte, b *storagepb.ListBounds) error {
 	return nil
 }
 
-func (m *machine) write(index uint64, b Batch) error {
+func (m *machine) write(index uint64, b *Batch) error {
 	for _, r := range b.DeleteRanges {
 		if bytes.Compare(r.Lo, r.Hi) >= 0 {
 			continue

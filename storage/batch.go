@@ -1,12 +1,6 @@
 package storage
 
-import (
-	"fmt"
-
-	"google.golang.org/protobuf/proto"
-
-	"github.com/grantd/grantd/storage/storagepb"
-)
+import "fmt"
 
 // Batch is what an entry of a group's log asks for: if every check holds, all
 // of the rest is done, else nothing. The one who proposes it decides; the state
@@ -50,62 +44,25 @@ type Append struct {
 	Keep          uint64
 }
 
-// Encode returns the bytes to propose.
+// MaxBatchBytes bounds an encoded batch. Everything that carries one (log,
+// network, snapshot) may rely on it.
+const MaxBatchBytes = 32 << 20
+
+// Encode returns the bytes to propose: a Batch message of storage.proto. The
+// error is ErrBadBatch for one that exceeds MaxBatchBytes.
 func (b Batch) Encode() ([]byte, error) {
-	p := &storagepb.Batch{
-		Checks:       make([]*storagepb.Check, len(b.Checks)),
-		DeleteRanges: make([]*storagepb.Range, len(b.DeleteRanges)),
-		Deletes:      b.Deletes,
-		Puts:         make([]*storagepb.Put, len(b.Puts)),
-		Appends:      make([]*storagepb.Append, len(b.Appends)),
+	n := b.size()
+	if n > MaxBatchBytes {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrBadBatch, n, MaxBatchBytes)
 	}
-	for i, c := range b.Checks {
-		p.Checks[i] = &storagepb.Check{Key: c.Key, Revision: c.Revision}
-	}
-	for i, r := range b.DeleteRanges {
-		p.DeleteRanges[i] = &storagepb.Range{Lo: r.Lo, Hi: r.Hi}
-	}
-	for i, put := range b.Puts {
-		p.Puts[i] = &storagepb.Put{Key: put.Key, Value: put.Value, KeepAbove: put.KeepAbove}
-	}
-	for i, a := range b.Appends {
-		p.Appends[i] = &storagepb.Append{Prefix: a.Prefix, Value: a.Value, Keep: a.Keep}
-	}
-	data, err := proto.Marshal(p)
-	if err != nil {
-		return nil, fmt.Errorf("encode a batch: %w", err)
-	}
-	return data, nil
+	return b.append(make([]byte, 0, n)), nil
 }
 
-// DecodeBatch reads what Encode wrote. It returns ErrBadBatch for anything
-// else, and ErrNewerFormat for a batch with parts that this version does not
-// know.
+// DecodeBatch reads what Encode wrote. It returns ErrBadBatch for what is no
+// batch, and ErrNewerFormat for a batch with parts that this version does not
+// know. The keys and values lie in data.
 func DecodeBatch(data []byte) (Batch, error) {
-	var p storagepb.Batch
-	if err := proto.Unmarshal(data, &p); err != nil {
-		return Batch{}, fmt.Errorf("%w: %v", ErrBadBatch, err)
-	}
-	unknown := len(p.ProtoReflect().GetUnknown())
-	b := Batch{Deletes: p.Deletes}
-	for _, c := range p.Checks {
-		unknown += len(c.ProtoReflect().GetUnknown())
-		b.Checks = append(b.Checks, Check{Key: c.Key, Revision: c.Revision})
-	}
-	for _, r := range p.DeleteRanges {
-		unknown += len(r.ProtoReflect().GetUnknown())
-		b.DeleteRanges = append(b.DeleteRanges, KeyRange{Lo: r.Lo, Hi: r.Hi})
-	}
-	for _, put := range p.Puts {
-		unknown += len(put.ProtoReflect().GetUnknown())
-		b.Puts = append(b.Puts, Put{Key: put.Key, Value: put.Value, KeepAbove: put.KeepAbove})
-	}
-	for _, a := range p.Appends {
-		unknown += len(a.ProtoReflect().GetUnknown())
-		b.Appends = append(b.Appends, Append{Prefix: a.Prefix, Value: a.Value, Keep: a.Keep})
-	}
-	if unknown > 0 {
-		return Batch{}, fmt.Errorf("%w: an entry has parts that this version does not know; upgrade this node", ErrNewerFormat)
-	}
-	return b, nil
+	var b Batch
+	err := b.decode(data)
+	return b, err
 }
