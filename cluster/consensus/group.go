@@ -63,7 +63,9 @@ func (g *Group) Leader() (node string, term uint64) {
 //   - credential.ErrNoQuorum: ctx ended while the batch still waited for its
 //     turn; nothing was proposed.
 //   - credential.ErrUnknownOutcome: ctx ended, or leadership was lost, while the
-//     batch was under way. It may be committed, or be committed later.
+//     batch was under way. It may be committed, or be committed later. A
+//     Barrier that succeeds on this node afterwards settles it, because batches
+//     keep their order: what is read then is final.
 func (g *Group) Propose(ctx context.Context, batch []byte) (storage.Result, error) {
 	if len(batch) == 0 {
 		return storage.Result{}, fmt.Errorf("%w: empty batch proposed to group %d", credential.ErrInvalid, g.id)

@@ -24,6 +24,10 @@ func (h *Host) Shard(id uint16) *Shard {
 // Term returns the term in which this node owns the shard; see [Group.IsLeader].
 func (s *Shard) Term() (term uint64, ok bool) { return s.g.IsLeader() }
 
+// Barrier returns when everything that was committed before the call can be
+// loaded; see [Group.Barrier].
+func (s *Shard) Barrier(ctx context.Context) error { return s.g.Barrier(ctx) }
+
 // Load returns an account's record and its revision, or credential.ErrNotFound.
 func (s *Shard) Load(ref credential.Ref) (credential.Account, uint64, error) {
 	return s.g.state.Account(ref)

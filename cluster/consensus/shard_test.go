@@ -47,6 +47,9 @@ func TestShardCommitsAccountsByRevision(t *testing.T) {
 	if _, err := s.Commit(t.Context(), credential.Change{Ref: ref, Expect: rev, Before: &before, After: after}); !errors.Is(err, credential.ErrConflict) {
 		t.Errorf("committed from an old revision: %v", err)
 	}
+	if err := s.Barrier(t.Context()); err != nil {
+		t.Error(err)
+	}
 	if h, err := s.History(ref, 0, 10); err != nil || len(h.Lines) != 2 || h.Lines[0].What != credential.WhatRefreshed {
 		t.Errorf("history %+v (%v)", h, err)
 	}
