@@ -10,7 +10,12 @@ import (
 	"github.com/grantd/grantd/wire"
 )
 
-const maxClientField = 4096 // bytes of client_id, client_secret and redirect_uri
+// Bounds in bytes.
+const (
+	maxClientID     = 1024
+	maxClientSecret = 4096
+	maxRedirectURI  = 2048
+)
 
 // integrationBody is the body of PUT /v1/integrations/{id}; every further
 // member is a setting.
@@ -80,11 +85,15 @@ func (a *api) checkIntegration(in integrationBody) error {
 	if in.ClientID == "" {
 		return invalid("Field \"client_id\" is missing.")
 	}
-	for _, f := range []struct{ name, value string }{
-		{"client_id", in.ClientID}, {"client_secret", in.ClientSecret.Reveal()}, {"redirect_uri", in.RedirectURI},
+	for _, f := range []struct {
+		name, value string
+		most        int
+	}{
+		{"client_id", in.ClientID, maxClientID}, {"client_secret", in.ClientSecret.Reveal(), maxClientSecret},
+		{"redirect_uri", in.RedirectURI, maxRedirectURI},
 	} {
-		if len(f.value) > maxClientField || hasControl(f.value) {
-			return invalid("Field %q must have at most %d bytes and no control characters.", f.name, maxClientField)
+		if len(f.value) > f.most || hasControl(f.value) {
+			return invalid("Field %q must have at most %d bytes and no control characters.", f.name, f.most)
 		}
 	}
 	if err := checkRedirect(in.RedirectURI); err != nil {

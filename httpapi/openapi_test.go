@@ -4,16 +4,20 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"github.com/grantd/grantd/catalog"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/httpapi"
+	"github.com/grantd/grantd/wire"
 )
 
 // served returns the document as the server gives it out.
@@ -178,7 +182,7 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 		t.Helper()
 		c.check(t, method, path, body, w.call(method, path, key, body))
 	}
-	integration := `{"provider":"custom","client_id":"c","client_secret":"s","scopes":["a"],"redirect_uri":"https://x/cb","token_url":"https://x/t","rate_limit":{"burst":2}}`
+	integration := `{"provider":"custom","client_id":"c","client_secret":"s","scopes":["a"],"redirect_uri":"https://x/cb","token_url":"https://x/t","rate_limit":{"burst":2},"pkce":null}`
 	do("PUT", "/v1/integrations/i", adminKey, integration)
 	do("PUT", "/v1/integrations/i", adminKey, integration)
 	do("PUT", "/v1/integrations/i", adminKey, `{"provider":1}`)
@@ -243,7 +247,48 @@ func (c *contract) complete(t *testing.T) {
 	}
 }
 
-func TestTheDocumentIsNotEmptyForBrowsers(t *testing.T) {
+// TestTheDocumentKnowsTheCatalogue keeps the settings of integrations and the
+// fields of providers in step with package catalog.
+func TestTheDocumentKnowsTheCatalogue(t *testing.T) {
+	schemas := load(t, served(t)).Components.Schemas
+	for name, own := range map[string][]string{
+		"NewIntegration": wire.NewIntegrationFields(),
+		"Integration":    {"id", "provider", "client_id", "client_secret_set", "scopes", "redirect_uri", "state", "reason", "created_at", "updated_at"},
+		"Provider":       {"id", "name", "docs_url", "unverified", "sources"},
+	} {
+		got := slices.Sorted(maps.Keys(schemas[name].Value.Properties))
+		want := append(catalog.Fields(), own...)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s has the fields %v, want %v", name, got, want)
+		}
+	}
+}
+
+// TestTheDocumentHasTheFieldsOfPackageWire compares names, both ways.
+func TestTheDocumentHasTheFieldsOfPackageWire(t *testing.T) {
+	schemas := load(t, served(t)).Components.Schemas
+	for name, typ := range map[string]reflect.Type{
+		"Problem": reflect.TypeFor[wire.Problem](), "Account": reflect.TypeFor[wire.Account](), "AccountList": reflect.TypeFor[wire.AccountList](),
+		"NewAccount": reflect.TypeFor[wire.NewAccount](), "RefreshRequest": reflect.TypeFor[wire.RefreshRequest](),
+		"History": reflect.TypeFor[wire.History](), "HistoryLine": reflect.TypeFor[wire.HistoryLine](),
+		"IntegrationList": reflect.TypeFor[wire.IntegrationList](), "NewKey": reflect.TypeFor[wire.NewKey](), "Key": reflect.TypeFor[wire.Key](),
+		"KeyList": reflect.TypeFor[wire.KeyList](), "Provider": reflect.TypeFor[wire.Provider](), "ProviderList": reflect.TypeFor[wire.ProviderList](),
+		"Cluster": reflect.TypeFor[wire.Cluster](), "Node": reflect.TypeFor[wire.Node](), "Shard": reflect.TypeFor[wire.Shard](),
+	} {
+		var want []string
+		for f := range typ.Fields() {
+			field, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			want = append(want, field)
+		}
+		slices.Sort(want)
+		if got := slices.Sorted(maps.Keys(schemas[name].Value.Properties)); !slices.Equal(got, want) {
+			t.Errorf("%s has the fields %v in the document, %v in package wire", name, got, want)
+		}
+	}
+}
+
+func TestThePageRunsNothingFromElsewhere(t *testing.T) {
 	w := newWorld(t)
 	rec := w.call("GET", "/ui/", "", "")
 	csp := rec.Header().Get("Content-Security-Policy")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/grantd/grantd/credential"
@@ -133,9 +134,6 @@ func problemOf(err error) *problem {
 
 func fromSentinel(row *sentinel, err error) *problem {
 	p := &problem{kind: row.kind, detail: row.detail, cause: err}
-	if p.detail == "" {
-		p.detail = err.Error()
-	}
 	var u *credential.Unavailable
 	if errors.As(err, &u) {
 		p.reason = u.Reason
@@ -143,8 +141,14 @@ func fromSentinel(row *sentinel, err error) *problem {
 			p.retry = u.RetryAfter
 		}
 	}
+	if p.detail == "" {
+		p.detail, p.reason = sentence(err.Error()), ""
+	}
 	return p
 }
+
+// sentence puts the lines of joined errors into one.
+func sentence(text string) string { return strings.ReplaceAll(text, "\n", "; ") }
 
 // problemBase is where the documentation of the kinds lives; RFC 9457 asks for
 // a URI that names the kind.

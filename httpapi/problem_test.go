@@ -92,7 +92,8 @@ func TestErrorsAreAnsweredByTheTable(t *testing.T) {
 		{credential.ErrConflict, 409, "conflict", "", ""},
 		{credential.ErrSealed, 500, "unreadable_secret", "", ""},
 		{context.DeadlineExceeded, 503, "timeout", "", "1"},
-		{credential.CheckName("tenant", "a b"), 400, "invalid_request", "", ""},
+		{errors.Join(credential.CheckName("tenant", "a b"), credential.CheckName("id", "")), 400, "invalid_request", "", ""},
+		{&credential.Unavailable{Err: credential.ErrInvalid, Reason: "token_url is missing"}, 400, "invalid_request", "", ""},
 		{errors.New("surprise"), 500, "internal", "", ""},
 	} {
 		rec := httptest.NewRecorder()
@@ -106,6 +107,9 @@ func TestErrorsAreAnsweredByTheTable(t *testing.T) {
 		}
 		if rec.Header().Get("Content-Type") != "application/problem+json" || got.Title == "" || got.Detail == "" || got.Type == "" {
 			t.Errorf("%v: not a whole problem document: %s", c.err, rec.Body)
+		}
+		if strings.Contains(got.Detail, "\n") {
+			t.Errorf("%v: the detail has several lines: %q", c.err, got.Detail)
 		}
 		if strings.Contains(rec.Body.String(), "surprise") {
 			t.Errorf("an internal error is told to the caller: %s", rec.Body)

@@ -12,6 +12,9 @@ type Provider struct {
 	IntrospectionURL string `json:"introspection_url,omitempty"`
 	APIBaseURL       string `json:"api_base_url,omitempty"`
 	DocsURL          string `json:"docs_url,omitempty"`
+	// URLVariables are the parts in braces of the end points; an empty value
+	// has to be given by the integration.
+	URLVariables map[string]string `json:"url_variables,omitempty"`
 
 	TokenAuthMethod     string            `json:"token_auth_method,omitempty"`
 	TokenBodyFormat     string            `json:"token_body_format,omitempty"`
