@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/storage/storagepb"
 )
@@ -61,7 +59,7 @@ func (g *Group) Events(after EventPos, limit int) ([]StoredEvent, error) {
 func (g *Group) EventBounds() (first, last EventPos, err error) {
 	b := storagepb.ListBounds{First: 1}
 	err = g.view([]byte{tagEvent}, func(v []byte, _ uint64) error { return decodeBounds(v, &b) })
-	if errors.Is(err, ErrNotFound) || errors.Is(err, pebble.ErrNotFound) {
+	if errors.Is(err, ErrNotFound) {
 		err = nil
 	}
 	return EventPos(b.First), EventPos(b.Last), err

@@ -90,9 +90,6 @@ func (g *Group) Get(key []byte) (value []byte, rev uint64, err error) {
 		value, rev = bytes.Clone(v), r
 		return nil
 	})
-	if value == nil && err == nil {
-		value = []byte{}
-	}
 	return value, rev, err
 }
 

@@ -3,8 +3,8 @@ package storage
 // Metrics are figures of the store, for the node's /metrics. Counters count
 // since Open.
 type Metrics struct {
-	DiskBytes           uint64 // all files of the store
-	WALBytes            uint64 // of them, write-ahead log that is in use
+	DiskBytes           uint64 // all files, but for what was just added to the newest
+	WALBytes            uint64 // write-ahead log that is in use
 	MemTableBytes       uint64 // in memory, not yet flushed
 	CacheBytes          uint64 // in memory, read from disk
 	CacheHits           int64

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -29,7 +30,8 @@ type Options struct {
 	// Fatal ends the process after a disk fault, with the reason in one line. It
 	// must not return: Pebble would take the failed write for a good one. It may
 	// be called from any goroutine and with Pebble's locks held, so it must not
-	// use the DB. nil: log the reason and exit with status 1.
+	// use the DB. nil: exit with status 1, the reason logged or, without a
+	// Logger, on standard error.
 	Fatal func(reason string)
 	// CacheBytes bounds what is kept in memory: blocks read from disk, and the
 	// tables of MemTableBytes, which come first; 0: DefaultCacheBytes.
@@ -45,11 +47,11 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
+	if o.Fatal == nil {
+		o.Fatal = exitAfter(o.Logger)
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Fatal == nil {
-		o.Fatal = func(string) { os.Exit(1) } // the reason has been logged
 	}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = DefaultCacheBytes
@@ -61,6 +63,16 @@ func (o Options) withDefaults() Options {
 		o.StallLimit = DefaultStallLimit
 	}
 	return o
+}
+
+// exitAfter returns the default of Fatal; the logger has been told already.
+func exitAfter(logger *slog.Logger) func(string) {
+	return func(reason string) {
+		if logger == nil {
+			fmt.Fprintln(os.Stderr, "grantd: store failed:", reason)
+		}
+		os.Exit(1)
+	}
 }
 
 // fileSystem returns the file system to use and what ends its watchdog.
