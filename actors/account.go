@@ -206,7 +206,7 @@ func (a *account) commit(after credential.Account, lines []credential.Line, even
 		sys.counters.CommitFailures.Add(1)
 		a.loaded = false
 		if errors.Is(err, credential.ErrUnknownOutcome) {
-			_ = a.shard.store.Barrier(ctx) // best effort: what is read next is what stands now
+			a.settleUnknown()
 		}
 		return err
 	}
@@ -214,6 +214,17 @@ func (a *account) commit(after credential.Account, lines []credential.Line, even
 	a.publish()
 	a.shard.sched.nudge(change.After.NextRefreshAt)
 	return nil
+}
+
+// settleUnknown waits, a while longer, until it can be read whether a write
+// took effect: once a later entry is applied, it either has or never will.
+func (a *account) settleUnknown() {
+	sys := a.shard.sys
+	ctx, cancel := context.WithTimeout(sys.ctx, sys.policy.CommitTimeout)
+	defer cancel()
+	if err := a.shard.store.Barrier(ctx); err != nil {
+		sys.log.Warn("outcome of a write stays unknown; every later write checks the record's revision", "account", a.ref.String(), "err", err)
+	}
 }
 
 func (a *account) publish() {

@@ -15,10 +15,12 @@ type Store interface {
 	Load(ref credential.Ref) (credential.Account, uint64, error)
 	// Commit makes the change durable on a majority and returns the record's
 	// new revision. It fails with credential.ErrConflict (the record changed,
-	// nothing was written), credential.ErrNotOwner (nothing was written) or
-	// credential.ErrUnknownOutcome (it may be written, now or later).
+	// nothing was written), credential.ErrNotOwner or credential.ErrNoQuorum
+	// (nothing was written) or credential.ErrUnknownOutcome (it may be written,
+	// now or later).
 	Commit(ctx context.Context, c credential.Change) (uint64, error)
-	// Barrier returns when all that was committed before can be loaded.
+	// Barrier returns when all that was committed before can be loaded, and
+	// nothing that was proposed here before can be committed any more.
 	Barrier(ctx context.Context) error
 	// Due returns up to limit schedule entries after the given one, in order,
 	// whose time has come.

@@ -73,7 +73,7 @@ func (r *rig) start() {
 	}
 	stores := make([]actors.Store, shards)
 	for i := range stores {
-		stores[i] = shard{r.host.Shard(uint16(i)), r.host.Group(uint16(i))}
+		stores[i] = r.host.Shard(uint16(i))
 	}
 	r.boots++
 	r.cut = new(atomic.Bool)
@@ -166,13 +166,6 @@ func (r *rig) kept() {
 		r.t.Errorf("the provider saw %+v", v)
 	}
 }
-
-type shard struct {
-	*consensus.Shard
-	group *consensus.Group
-}
-
-func (s shard) Barrier(ctx context.Context) error { return s.group.Barrier(ctx) }
 
 type journal struct{ *storage.Journal }
 

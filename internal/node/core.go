@@ -138,7 +138,7 @@ func (core *Core) start(ctx context.Context, c CoreConfig) (err error) {
 func (core *Core) startActors(c CoreConfig) (err error) {
 	stores := make([]actors.Store, core.host.Shards())
 	for i := range stores {
-		stores[i] = shardStore{core.host.Shard(uint16(i)), core.host.Group(uint16(i))}
+		stores[i] = core.host.Shard(uint16(i))
 	}
 	core.Actors, err = actors.New(actors.Config{
 		Node: c.Name, Boot: newBoot(), Stores: stores,

@@ -6,21 +6,11 @@ import (
 	"time"
 
 	"github.com/grantd/grantd/actors"
-	"github.com/grantd/grantd/cluster/consensus"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/oauth"
 	"github.com/grantd/grantd/registry"
 	"github.com/grantd/grantd/storage"
 )
-
-// shardStore is a raft group as the actors want it.
-type shardStore struct {
-	*consensus.Shard
-	group *consensus.Group
-}
-
-// Barrier implements actors.Store.
-func (s shardStore) Barrier(ctx context.Context) error { return s.group.Barrier(ctx) }
 
 // journal is the store's journal as the actors want it.
 type journal struct{ *storage.Journal }
