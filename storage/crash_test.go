@@ -289,3 +289,32 @@ func TestAppliedCoversTheConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestBegunNoteIsSafeOnceWaitHasReturned(t *testing.T) {
+	points := crashEverywhere(t, 0, func(db *DB, acked *atomic.Uint64) {
+		for i := uint64(1); i <= 30; i++ {
+			wait, err := db.Journal().Begin(fmt.Sprintf("%04d", i), fmt.Append(nil, i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v, err := db.Journal().Get(fmt.Sprintf("%04d", i)); string(v) != fmt.Sprint(i) || err != nil {
+				t.Errorf("note %d is not seen while it is synced: %q, %v", i, v, err)
+			}
+			if err := wait(); err != nil {
+				t.Error(err)
+			}
+			acked.Store(i)
+		}
+	})
+	for _, p := range points {
+		db := reopen(t, p)
+		for i := uint64(1); i <= p.acked; i++ {
+			if v, err := db.Journal().Get(fmt.Sprintf("%04d", i)); string(v) != fmt.Sprint(i) || err != nil {
+				t.Errorf("crash at write %d (acknowledged %d): note %d is %q, %v", p.write.N, p.acked, i, v, err)
+			}
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
