@@ -1,0 +1,109 @@
+package oauth
+
+import (
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/grantd/grantd/catalog"
+	"github.com/grantd/grantd/credential"
+)
+
+// maxRetryAfter bounds what a server can ask for.
+const maxRetryAfter = time.Hour
+
+// classify decides what an answer of a token end point means for the grant:
+// nil for a success, which may still hold no usable token. It is a pure
+// function; now is for a Retry-After that is a date.
+//
+// What is said in the catalogue comes first, then the status where the server
+// is busy or broken, then the standard's codes. An error that comes with HTTP
+// 200 is an error, unless a token stands beside it: a token that may be the
+// only one is never thrown away.
+func classify(a answer, m message, p catalog.Provider, now time.Time) *credential.Failure {
+	w := wordsOf(m, p.TokenPath)
+	if a.ok() && (a.cut != "" || w.code == "" || holdsToken(m, p.TokenPath)) {
+		return nil
+	}
+	f := &credential.Failure{Status: a.status, Sent: true, RetryAfter: retryAfter(a.header, now), Detail: a.describe(m)}
+	if class, word, known := w.catalogueClass(p); known {
+		f.Class, f.Code = class, word
+		return f
+	}
+	f.Class, f.Code = classByStatus(a.status, w.code), w.shown()
+	if f.Code == "" {
+		f.Code = shapeCode(a, m)
+	}
+	return f
+}
+
+// classByStatus goes by the status, and for refusals by the standard's code.
+//
+// A redirect tells nothing about a grant, but that the end point is somewhere
+// else, or that a proxy stands before it: an operator has to look. All accounts
+// wait, one of them probes, and none is given up.
+func classByStatus(status int, code string) credential.Class {
+	switch {
+	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status == http.StatusTooEarly:
+		return credential.Transient
+	case status >= 300 && status <= 399:
+		return credential.Misconfigured
+	}
+	class, _ := standardClass(code)
+	return class
+}
+
+// shapeCode is the code of an answer without words.
+func shapeCode(a answer, m message) string {
+	switch {
+	case a.status >= 300 && a.status <= 399:
+		return "redirect"
+	case a.cut != "":
+		return a.cut
+	case a.status == http.StatusTooManyRequests || a.status >= 500:
+		return "http_" + strconv.Itoa(a.status)
+	}
+	return m.shape + "_answer"
+}
+
+// describe says where, what and how long, and nothing of the content.
+func (a answer) describe(m message) string {
+	media, _, err := mime.ParseMediaType(a.header.Get("Content-Type"))
+	if err != nil || len(media) > maxCode || strings.ContainsFunc(media, notMedia) {
+		media = "unknown content type"
+	}
+	if a.cut != "" {
+		return fmt.Sprintf("%s answered HTTP %d, %s, and its body could not be read: %s", a.host, a.status, media, a.cut)
+	}
+	return fmt.Sprintf("%s answered HTTP %d, %s, %s, %d bytes", a.host, a.status, media, m.shape, len(a.body))
+}
+
+// notMedia finds what does not belong into a media type (RFC 6838 section 4.2).
+func notMedia(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune("/.+-_", r))
+}
+
+// retryAfter reads Retry-After (RFC 9110 section 10.2.3): seconds or a date.
+// 0: there is none, or it makes no sense.
+func retryAfter(header http.Header, now time.Time) time.Duration {
+	text := strings.TrimSpace(header.Get("Retry-After"))
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	switch {
+	case err == nil:
+		return min(time.Duration(n)*time.Second, maxRetryAfter)
+	case errors.Is(err, strconv.ErrRange):
+		return maxRetryAfter
+	}
+	at, err := http.ParseTime(text)
+	if err != nil {
+		return 0
+	}
+	return min(max(at.Sub(now), 0), maxRetryAfter)
+}

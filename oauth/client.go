@@ -1,0 +1,109 @@
+package oauth
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/grantd/grantd/catalog"
+	"github.com/grantd/grantd/credential"
+)
+
+// DefaultTimeout bounds a call whose context allows more.
+const DefaultTimeout = 30 * time.Second
+
+// Registration is an OAuth client at a provider.
+type Registration struct {
+	// Provider's end points may hold URL variables; they are filled in for each
+	// call.
+	Provider     catalog.Provider
+	ClientID     string
+	ClientSecret credential.Secret // empty for a public client
+}
+
+// Options say how a [Client] behaves. The zero value is the default.
+type Options struct {
+	// Timeout bounds each call, from the dial to the last byte of the answer;
+	// 0: [DefaultTimeout]. A context that ends sooner wins.
+	Timeout time.Duration
+	// UserAgent names the caller to providers; empty: "grantd".
+	UserAgent string
+}
+
+// Client asks authorization servers. It keeps no state between calls, never
+// retries, and may be used by many goroutines.
+type Client struct {
+	http      http.Client
+	timeout   time.Duration
+	userAgent string
+}
+
+// New returns a client that sends its requests through rt; nil: a
+// [NewTransport] with the default options. Any round tripper will do that is safe for concurrent use and
+// does not write a POST request twice; one that calls the hooks of
+// net/http/httptrace lets failures be told apart more exactly.
+func New(rt http.RoundTripper, o Options) *Client {
+	c := &Client{timeout: o.Timeout, userAgent: o.UserAgent}
+	if c.timeout <= 0 {
+		c.timeout = DefaultTimeout
+	}
+	if c.userAgent == "" {
+		c.userAgent = "grantd"
+	}
+	if rt == nil { // net/http's own default would reach private addresses
+		rt = NewTransport(TransportOptions{})
+	}
+	c.http = http.Client{
+		Transport: rt,
+		// A redirect would carry the tokens to a host that nobody configured.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return c
+}
+
+// Refresh trades a refresh token for a new grant (RFC 6749 section 6). Scopes
+// are asked for where there are any; none means those of the grant. No byte of
+// the request is written after the deadline of ctx. The error is always a
+// *[credential.Failure].
+func (c *Client) Refresh(ctx context.Context, reg Registration, refreshToken credential.Secret, scopes []string) (credential.Grant, error) {
+	if refreshToken.IsZero() {
+		return credential.Grant{}, &credential.Failure{
+			Class: credential.Terminal, Code: credential.ReasonNoRefreshToken, Detail: "there is no refresh token to present",
+		}
+	}
+	p := newParams("refresh_token")
+	p.add(reg.Provider.TokenParams)
+	p.add(reg.Provider.RefreshParams)
+	p.set("refresh_token", refreshToken.Reveal())
+	p.setScopes(reg.Provider, scopes)
+	return c.token(ctx, reg, p, refreshToken)
+}
+
+// ClientCredentials fetches a token for the client itself (RFC 6749 section
+// 4.4). The error is always a *[credential.Failure].
+func (c *Client) ClientCredentials(ctx context.Context, reg Registration, scopes []string) (credential.Grant, error) {
+	p := newParams("client_credentials")
+	p.add(reg.Provider.TokenParams)
+	p.setScopes(reg.Provider, scopes)
+	return c.token(ctx, reg, p, credential.Secret{})
+}
+
+// token sends a token request and understands its answer.
+func (c *Client) token(ctx context.Context, reg Registration, p params, presented credential.Secret) (credential.Grant, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	call := call{endpoint: "token_url", url: reg.Provider.TokenURL, reg: reg, params: p, format: reg.Provider.TokenBodyFormat}
+	answer, failure := c.send(ctx, call)
+	if failure != nil {
+		return credential.Grant{}, failure
+	}
+	msg := parse(answer.header, answer.body)
+	if failure = classify(answer, msg, reg.Provider, time.Now()); failure == nil {
+		var g credential.Grant
+		if g, failure = readGrant(answer, msg, reg.Provider); failure == nil {
+			return g, nil
+		}
+	}
+	hideSecrets(failure, presented, reg.ClientSecret)
+	return credential.Grant{}, failure
+}

@@ -1,0 +1,75 @@
+package oauth
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+)
+
+// Codes of failures without an answer.
+const (
+	codeTimeout  = "timeout"
+	codeCanceled = "canceled"
+	codeTooLate  = "deadline_passed"
+	codeDNS      = "dns"
+	codeTLS      = "tls"
+	codeRefused  = "connection_refused"
+	codeLost     = "connection_lost"
+)
+
+// lostCode names what broke a request off.
+func lostCode(f *flight, err error) string {
+	var dns *net.DNSError
+	var timeout net.Error
+	switch {
+	case errors.Is(err, errTooLate), errors.Is(context.Cause(f.ctx), errTooLate):
+		return codeTooLate
+	case errors.Is(f.ctx.Err(), context.DeadlineExceeded):
+		return codeTimeout
+	case f.ctx.Err() != nil:
+		return codeCanceled
+	case errors.As(err, &dns):
+		return codeDNS
+	case isTLS(err):
+		return codeTLS
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return codeRefused
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
+		return codeTimeout
+	}
+	return codeLost
+}
+
+func isTLS(err error) bool {
+	var verification *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	var alert tls.AlertError
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	return errors.As(err, &verification) || errors.As(err, &record) || errors.As(err, &alert) ||
+		errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid)
+}
+
+// lostText is a code in words.
+func lostText(code string) string {
+	switch code {
+	case codeTimeout:
+		return "the time ran out"
+	case codeCanceled:
+		return "it was given up"
+	case codeTooLate:
+		return "its deadline had passed"
+	case codeDNS:
+		return "the host's name could not be resolved"
+	case codeTLS:
+		return "TLS failed, or the certificate could not be verified"
+	case codeRefused:
+		return "the connection was refused"
+	}
+	return "the connection was lost"
+}

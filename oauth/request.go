@@ -1,0 +1,125 @@
+package oauth
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/grantd/grantd/catalog"
+	"github.com/grantd/grantd/credential"
+)
+
+// params are the parameters of a request's body.
+type params map[string]string
+
+func newParams(grantType string) params { return params{"grant_type": grantType} }
+
+// add adds the catalogue's parameters. They never replace one that the
+// protocol has set: package catalog refuses those names, and the protocol's
+// own are set last.
+func (p params) add(extra map[string]string) {
+	for name, value := range extra {
+		if name != "grant_type" {
+			p[name] = value
+		}
+	}
+}
+
+func (p params) set(name, value string) { p[name] = value }
+
+func (p params) setScopes(provider catalog.Provider, scopes []string) {
+	if len(scopes) > 0 {
+		p["scope"] = strings.Join(scopes, provider.Separator())
+	}
+}
+
+// authenticate adds the client's identity (RFC 6749 section 2.3.1) to the
+// parameters, or returns the user and password for HTTP Basic.
+func (p params) authenticate(reg Registration) (user, password string, basic bool) {
+	method := reg.Provider.TokenAuthMethod
+	if method == "" && reg.ClientSecret.IsZero() {
+		method = catalog.NoSecret
+	}
+	switch method {
+	case catalog.ClientSecretPost:
+		p["client_id"], p["client_secret"] = reg.ClientID, reg.ClientSecret.Reveal()
+	case catalog.NoSecret:
+		p["client_id"] = reg.ClientID
+	default:
+		// Both are form-encoded before they are joined: an id may hold a colon.
+		return url.QueryEscape(reg.ClientID), url.QueryEscape(reg.ClientSecret.Reveal()), true
+	}
+	return "", "", false
+}
+
+// encode writes the body and names its content type.
+func (p params) encode(format catalog.BodyFormat) (body []byte, contentType string, err error) {
+	if format == catalog.JSONBody {
+		body, err = json.Marshal(p)
+		return body, "application/json", err
+	}
+	form := make(url.Values, len(p))
+	for name, value := range p {
+		form[name] = []string{value}
+	}
+	return []byte(form.Encode()), "application/x-www-form-urlencoded", nil
+}
+
+// call is a request to be sent.
+type call struct {
+	endpoint string // the catalogue's name of url, for messages
+	url      string // may hold URL variables
+	reg      Registration
+	params   params
+	format   catalog.BodyFormat
+}
+
+// target fills and checks the address. Its failure does not repeat the address.
+func (c call) target() (*url.URL, *credential.Failure) {
+	wrong := func(why string) (*url.URL, *credential.Failure) {
+		return nil, &credential.Failure{Class: credential.Misconfigured, Code: "bad_" + c.endpoint, Detail: c.endpoint + " of the integration " + why}
+	}
+	if c.url == "" {
+		return wrong("is not set")
+	}
+	filled, err := c.reg.Provider.Fill(c.url)
+	if err != nil {
+		return wrong("has a variable without a value; set url_variables")
+	}
+	u, err := url.Parse(filled)
+	if err != nil || u.Hostname() == "" || u.User != nil || (u.Scheme != "https" && u.Scheme != "http") {
+		return wrong("is not an https URL with a host and without a password")
+	}
+	return u, nil
+}
+
+// request builds the HTTP request, whose body passes through the flight's gate.
+func (c call) request(f *flight, u *url.URL, userAgent string) (*http.Request, error) {
+	user, password, basic := c.params.authenticate(c.reg)
+	body, contentType, err := c.params.encode(c.format)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(f.ctx, http.MethodPost, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Body = io.NopCloser(&gate{flight: f, r: bytes.NewReader(body)})
+	req.ContentLength = int64(len(body))
+	// net/http asks for the body again only to repeat an attempt that wrote
+	// nothing: a pooled connection that had died meanwhile.
+	req.GetBody = func() (io.ReadCloser, error) {
+		f.rewind()
+		return io.NopCloser(&gate{flight: f, r: bytes.NewReader(body)}), nil
+	}
+	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", userAgent)
+	if basic {
+		req.SetBasicAuth(user, password)
+	}
+	return req, nil
+}

@@ -1,0 +1,77 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/grantd/grantd/credential"
+)
+
+// maxBody is the longest answer that is read, in bytes.
+const maxBody = 1 << 20
+
+// answer is what a server said, read to its end or to where it stopped.
+type answer struct {
+	host   string
+	status int
+	header http.Header
+	body   []byte // nil where cut is set
+	cut    string // why the body could not be read: a code; empty: it was
+}
+
+func (a answer) ok() bool { return a.status >= 200 && a.status <= 299 }
+
+// send makes the call once.
+func (c *Client) send(ctx context.Context, call call) (answer, *credential.Failure) {
+	u, failure := call.target()
+	if failure != nil {
+		return answer{}, failure
+	}
+	f := newFlight(ctx)
+	defer f.cancel(nil)
+	req, err := call.request(f, u, c.userAgent)
+	if err != nil { // its text may show the address
+		return answer{}, &credential.Failure{Class: credential.Misconfigured, Code: "bad_" + call.endpoint, Detail: "no request can be made for " + call.endpoint}
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return answer{}, lost(f, u, err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	return readAnswer(f, u, res), nil
+}
+
+// readAnswer reads the body within bounds. A body that cannot be read leaves
+// the status to judge by.
+func readAnswer(f *flight, u *url.URL, res *http.Response) answer {
+	a := answer{host: u.Host, status: res.StatusCode, header: res.Header}
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
+	switch {
+	case err != nil:
+		a.cut = lostCode(f, err)
+	case len(body) > maxBody:
+		a.cut = "answer_too_long"
+	default:
+		a.body = body
+	}
+	return a
+}
+
+// lost is the failure of a request that got no answer. Text of the error is
+// not repeated: net/http quotes what a server sent.
+func lost(f *flight, u *url.URL, err error) *credential.Failure {
+	if errors.Is(err, ErrAddressRefused) {
+		return &credential.Failure{
+			Class: credential.Misconfigured, Code: "address_refused",
+			Detail: u.Host + " is not a public address; if it is meant, allow it in outgoing.allow",
+		}
+	}
+	code := lostCode(f, err)
+	if f.sent() {
+		return &credential.Failure{Class: credential.Ambiguous, Code: code, Detail: "the request to " + u.Host + " was sent and not answered: " + lostText(code), Sent: true}
+	}
+	return &credential.Failure{Class: credential.Transient, Code: code, Detail: "the request to " + u.Host + " was not sent: " + lostText(code)}
+}

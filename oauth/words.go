@@ -1,0 +1,160 @@
+package oauth
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/grantd/grantd/catalog"
+	"github.com/grantd/grantd/credential"
+)
+
+// maxCode is the longest code, in bytes.
+const maxCode = 64
+
+// sanitise writes every run of characters that are not letters, digits and
+// . _ - as one underscore, and keeps at most [maxCode] bytes. It is how codes
+// are shown, and how the catalogue writes them.
+func sanitise(s string) string {
+	var b strings.Builder
+	gap := false
+	for i := 0; i < len(s) && b.Len() < maxCode; i++ {
+		c := s[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
+			b.WriteByte(c)
+			gap = false
+		case !gap:
+			b.WriteByte('_')
+			gap = true
+		}
+	}
+	return b.String()
+}
+
+// words are what an answer says about its failure: the OAuth error code as it
+// stands, and everything that may be a provider's own word, sanitised.
+type words struct {
+	code string
+	all  []string
+}
+
+// wordMembers are where providers put their words besides "error".
+var wordMembers = []string{
+	"error_code", "errorCode", "errcode", "code", "type", "status", "reason",
+	"suberror", "sub_error", "error_subtype", "error_reason",
+}
+
+// wordsOf collects the words of an answer and of the object that holds its
+// tokens, outermost first.
+func wordsOf(m message, path string) words {
+	var w words
+	w.collect(m.fields)
+	if path != "" && w.code == "" {
+		w.collect(m.fields.at(path))
+	}
+	return w
+}
+
+func (w *words) collect(o object) {
+	if s, ok := o.text("error"); ok && s != "" && s != "0" {
+		w.code = s
+		w.add(s)
+	}
+	if inner := o.object("error"); inner != nil {
+		for _, name := range []string{"error", "code", "type", "status", "reason"} {
+			s, ok := inner.text(name)
+			if ok && s != "" {
+				w.add(s)
+				if _, known := standardClass(s); known || w.code == "" {
+					w.code = s
+				}
+			}
+		}
+		if w.code == "" {
+			w.code = "error"
+		}
+	}
+	for _, name := range wordMembers {
+		if s, ok := o.text(name); ok && s != "" {
+			w.add(s)
+		}
+	}
+}
+
+func (w *words) add(s string) { w.all = append(w.all, sanitise(s)) }
+
+// shown is the code for people: the OAuth error, else the first other word
+// that is not a mere number.
+func (w *words) shown() string {
+	if w.code != "" {
+		return sanitise(w.code)
+	}
+	for _, s := range w.all {
+		if strings.ContainsFunc(s, func(r rune) bool { return r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' }) {
+			return s
+		}
+	}
+	return ""
+}
+
+// catalogueClass is what the provider's own words mean. Where they contradict
+// each other the mildest meaning wins: a grant must not be given up because of
+// a general word beside a particular one.
+func (w *words) catalogueClass(p catalog.Provider) (class credential.Class, word string, known bool) {
+	for _, list := range []struct {
+		class credential.Class
+		words []string
+	}{
+		{credential.Transient, p.TransientErrors},
+		{credential.Misconfigured, p.MisconfiguredErrors},
+		{credential.Terminal, p.TerminalErrors},
+	} {
+		for _, said := range w.all {
+			if said != "" && slices.ContainsFunc(list.words, func(k string) bool { return strings.EqualFold(k, said) }) {
+				return list.class, said, true
+			}
+		}
+	}
+	return 0, "", false
+}
+
+// standardClass is what a code of RFC 6749 section 5.2 means, and the two of
+// section 4.1.2.1 and the one of RFC 8628 that token end points use as well.
+//
+// invalid_request and invalid_scope are known words that prove nothing: the
+// grant may be alive, and as they can concern one account only, the
+// integration is not to blame either.
+func standardClass(code string) (credential.Class, bool) {
+	switch code {
+	case "invalid_grant":
+		return credential.Terminal, true
+	case "invalid_client", "unauthorized_client", "unsupported_grant_type":
+		return credential.Misconfigured, true
+	case "server_error", "temporarily_unavailable", "slow_down":
+		return credential.Transient, true
+	case "invalid_request", "invalid_scope":
+		return credential.Unrecognised, true
+	}
+	return credential.Unrecognised, false
+}
+
+// hideSecrets takes the code away where a server echoed a secret as its error.
+func hideSecrets(f *credential.Failure, secrets ...credential.Secret) {
+	const telling = 8 // bytes of a secret that must not be shown
+	for _, s := range secrets {
+		text := sanitise(s.Reveal())
+		if text == "" {
+			continue
+		}
+		if part := text[:min(len(text), telling)]; strings.Contains(f.Code, part) && !harmless(f.Code) {
+			f.Code = "unprintable"
+			return
+		}
+	}
+}
+
+// harmless says that a code is one of the standard's, and no echo.
+func harmless(code string) bool {
+	_, known := standardClass(code)
+	return known
+}
