@@ -46,14 +46,23 @@ func New(d Deps, o Options) http.Handler {
 }
 
 // Server puts the handler into a server with limits that suit it. The caller
-// listens, serves and shuts it down. WriteTimeout is not set: streams live
-// longer than any one value; a handler that needs a limit sets it by
-// http.ResponseController. ReadTimeout bounds slow bodies, which are 1 MiB at most.
+// listens, serves and shuts it down. It speaks HTTP/1.1 and HTTP/2, the latter
+// also without TLS to clients that know that they may.
+//
+// ReadTimeout bounds slow bodies; it is longer than the default
+// [Options.RequestTimeout], because net/http ends a request's context with it.
+// WriteTimeout is not set. Streams live longer than any one value: their
+// handlers set their own limits by http.ResponseController.
 func Server(h http.Handler) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler:           h,
+		Protocols:         &protocols,
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
+		ReadTimeout:       time.Minute,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 	}

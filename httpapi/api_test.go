@@ -1,11 +1,13 @@
 package httpapi_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +101,22 @@ func TestTokenOf64KBPasses(t *testing.T) {
 	}
 }
 
+func TestHTTP2WithoutTLS(t *testing.T) {
+	url := serve(t, newWorld(t).handler)
+	var h2 http.Protocols
+	h2.SetUnencryptedHTTP2(true)
+	tr := &http.Transport{Protocols: &h2}
+	defer tr.CloseIdleConnections()
+	res, err := (&http.Client{Transport: tr}).Get(url + "/livez")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.ProtoMajor != 2 || res.StatusCode != 200 {
+		t.Errorf("%s %s", res.Proto, res.Status)
+	}
+}
+
 // TestBodyOf10MBIsAnsweredAndNothingIsStored goes over a real connection,
 // because a client that is cut off while it sends sees no answer.
 func TestBodyOf10MBIsAnsweredAndNothingIsStored(t *testing.T) {
@@ -116,6 +134,34 @@ func TestBodyOf10MBIsAnsweredAndNothingIsStored(t *testing.T) {
 	}
 	if len(w.records) != 3 {
 		t.Errorf("%d accounts, 3 were there", len(w.records))
+	}
+}
+
+// TestAClientThatWritesItAllFirstSeesTheAnswer writes 10 MB before it reads,
+// as simple clients do: the server has to take the bytes for that to end well.
+func TestAClientThatWritesItAllFirstSeesTheAnswer(t *testing.T) {
+	w := newWorld(t)
+	addr := strings.TrimPrefix(serve(t, w.handler), "http://")
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	const size = 10 << 20
+	head := "POST /v1/accounts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + acmeKey + "\r\nContent-Length: " + strconv.Itoa(size) + "\r\n\r\n"
+	if _, err := conn.Write(append([]byte(head), make([]byte, size)...)); err != nil {
+		t.Fatalf("the server stopped reading: %v", err)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("%s", res.Status)
 	}
 }
 
