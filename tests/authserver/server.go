@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/tests/process"
 )
 
 // Kind is one of the servers.
@@ -99,22 +100,27 @@ func Start(t testing.TB, kind Kind, o Options) *Server {
 	)
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
-	p, err := startProcess(ctx, cmd)
+	p, err := process.Start(ctx, cmd, listeningAddr)
 	if err != nil {
 		t.Fatalf("start %s: %v", kind, err)
 	}
 	t.Cleanup(func() {
-		p.stop()
+		if err := p.Stop(); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
 		if t.Failed() {
-			t.Logf("the last output of %s:\n%s", kind, p.output)
+			t.Logf("the last output of %s:\n%s", kind, p.Output())
 		}
 	})
-	s.forwardTo(&url.URL{Scheme: "http", Host: p.addr})
+	s.forwardTo(&url.URL{Scheme: "http", Host: p.Ready})
 	if s.Metadata, err = Discover(ctx, s.URL()); err != nil {
 		t.Fatalf("%s: %v", kind, err)
 	}
 	return s
 }
+
+// listeningAddr finds the line by which the servers say that they are ready.
+func listeningAddr(line string) (string, bool) { return strings.CutPrefix(line, "listening ") }
 
 // App returns the client application that is registered for method.
 func (s *Server) App(method Method) *App {
