@@ -8,8 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
+	kms "github.com/tink-crypto/tink-go/v2/core/registry"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/tink"
@@ -25,104 +27,129 @@ var (
 	ErrWrongKEK = errors.New("the key-encryption key does not open the data")
 )
 
-// KEK is the key-encryption key that wraps the tenants' keysets.
+// KEK is the key-encryption key that wraps the tenants' keysets. Methods may
+// be called concurrently.
 type KEK struct {
 	aead tink.AEAD
 	uri  string
+	// remote: the key is in a KMS, so that a failure to open may be an outage.
+	remote bool
 }
 
-// NewKEK makes a KEK of any Tink AEAD; uri names it in errors.
-func NewKEK(a tink.AEAD, uri string) *KEK { return &KEK{aead: a, uri: uri} }
+// NewKEK makes a KEK of any Tink AEAD, such as one of a KMS; uri names it in
+// errors.
+func NewKEK(a tink.AEAD, uri string) *KEK { return &KEK{aead: a, uri: uri, remote: true} }
 
 // fileScheme begins the URI of a local key file.
 const fileScheme = "file://"
 
 // OpenKEK opens the key that a URI names: file://PATH, a cleartext Tink keyset
-// in JSON, readable by its owner only. With create, a file that does not exist
-// is made with a new key; the file is on disk, and durable, when OpenKEK
-// returns. Errors wrap ErrNoKEK or ErrBadKEK and say what to do.
+// in JSON, readable by its owner only; any other URI goes to the KMS clients
+// that the build registered with Tink. With create, a key file that does not
+// exist is made with a new key; it is durable when OpenKEK returns. Errors wrap
+// ErrNoKEK or ErrBadKEK, are one line and say what to do.
 func OpenKEK(uri string, create bool) (*KEK, error) {
 	path, ok := strings.CutPrefix(uri, fileScheme)
 	if !ok {
-		return nil, fmt.Errorf("%w: %q: this build knows key files only; write file://PATH", ErrBadKEK, uri)
+		return openKMS(uri)
+	}
+	if path == "" {
+		return nil, fmt.Errorf("%w: %q names no file; write file://PATH", ErrBadKEK, uri)
 	}
 	a, err := openKeyFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !create {
 			return nil, fmt.Errorf("%w: key file %s does not exist; restore it from your backup: without it the stored tokens cannot be opened", ErrNoKEK, path)
 		}
-		if err = createKeyFile(path); err == nil {
-			a, err = openKeyFile(path)
+		if err := createKeyFile(path); err != nil {
+			return nil, fmt.Errorf("%w: create key file %s: %w", ErrBadKEK, path, err)
 		}
+		a, err = openKeyFile(path)
+	}
+	if err == nil && create {
+		// The process that made the file may have died before this.
+		err = syncDir(filepath.Dir(path))
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrBadKEK, err)
+	}
+	return &KEK{aead: a, uri: uri}, nil
+}
+
+func openKMS(uri string) (*KEK, error) {
+	client, err := kms.GetKMSClient(uri)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %q: no KMS of this kind is built in; write file://PATH for a key file", ErrBadKEK, uri)
+	}
+	a, err := client.GetAEAD(uri)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %q: %w", ErrBadKEK, uri, err)
 	}
 	return NewKEK(a, uri), nil
 }
 
-// maxKeyFile bounds what is read as a key file.
-const maxKeyFile = 64 << 10
+const (
+	// maxKeyFile bounds what is read as a key file.
+	maxKeyFile = 64 << 10
+	// beyondOwner are the permissions that a key file must not have: all but
+	// reading and writing by its owner.
+	beyondOwner = 0o177
+)
 
 func openKeyFile(path string) (tink.AEAD, error) {
-	f, err := os.Open(path)
+	// Not to wait for a writer, should it be a named pipe.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-		return nil, fmt.Errorf("%w: %w", ErrBadKEK, err)
+		return nil, err
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	mode := info.Mode()
 	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrBadKEK, err)
-	case !info.Mode().IsRegular() || info.Size() > maxKeyFile:
-		return nil, fmt.Errorf("%w: %s is not a key file", ErrBadKEK, path)
-	case info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("%w: key file %s can be read by others (mode %04o); run: chmod 600 %s", ErrBadKEK, path, info.Mode().Perm(), path)
+	case !mode.IsRegular() || info.Size() > maxKeyFile:
+		return nil, fmt.Errorf("%s is not a key file; name the file that grantd made on its first start", path)
+	case mode.Perm()&beyondOwner != 0:
+		return nil, fmt.Errorf("key file %s has mode %04o, which lets others in; run: chmod 600 %s", path, mode.Perm(), path)
 	}
 	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(f))
 	if err != nil { // the text of err may quote the file
-		return nil, fmt.Errorf("%w: %s holds no Tink keyset in JSON; restore it from your backup", ErrBadKEK, path)
+		return nil, fmt.Errorf("key file %s holds no Tink keyset in JSON; restore it from your backup", path)
 	}
 	a, err := aead.New(handle)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the keyset in %s is not for authenticated encryption (AEAD)", ErrBadKEK, path)
+		return nil, fmt.Errorf("the keyset in key file %s is not for authenticated encryption (AEAD); restore it from your backup", path)
 	}
 	return a, nil
 }
 
 // createKeyFile writes a new key. The file appears whole or not at all, and
-// one that exists is never replaced.
+// one that exists is never replaced: it is written under another name (created
+// exclusively, mode 0600), synced, and then linked.
 func createKeyFile(path string) error {
 	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
 	if err != nil {
-		return fmt.Errorf("make a key-encryption key: %w", err)
+		return err
 	}
 	var buf bytes.Buffer
 	if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&buf)); err != nil {
-		return fmt.Errorf("make a key-encryption key: %w", err)
+		return err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".kek-*") // mode 0600
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".kek-*")
 	if err != nil {
-		return fmt.Errorf("create key file %s: %w", path, err)
+		return err
 	}
 	defer func() { _ = os.Remove(tmp.Name()) }()
 	_, err = tmp.Write(buf.Bytes())
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err == nil {
-		err = os.Link(tmp.Name(), path) // fails where the file exists
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return err
 	}
-	if errors.Is(err, fs.ErrExist) {
-		return nil // another process was faster; its key counts
+	if err := os.Link(tmp.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
-	}
-	if err != nil {
-		return fmt.Errorf("create key file %s: %w", path, err)
-	}
-	return nil
+	return nil // where it exists, another process was faster: its key counts
 }
 
 func syncDir(dir string) error {
@@ -141,7 +168,15 @@ func (k *KEK) Proof() ([]byte, error) {
 // Check says whether a proof was made by this KEK; if not, ErrWrongKEK.
 func (k *KEK) Check(proof []byte) error {
 	if _, err := k.aead.Decrypt(proof, []byte(purposeProof)); err != nil {
-		return fmt.Errorf("%w: %s is another key than the one this node's data was sealed with; put the right key back, or use an empty data directory", ErrWrongKEK, k.uri)
+		return k.refused("the data of this node", err)
 	}
 	return nil
+}
+
+// refused says that what was wrapped does not open.
+func (k *KEK) refused(what string, err error) error {
+	if k.remote {
+		return fmt.Errorf("%w: %s cannot be opened with %s: %w", ErrWrongKEK, what, k.uri, err)
+	}
+	return fmt.Errorf("%w: %s is not the key that %s was wrapped with, or that is damaged; put back the key file that was used before, from your backup", ErrWrongKEK, k.uri, what)
 }

@@ -3,12 +3,8 @@ package envelope
 import (
 	"bytes"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -123,12 +119,43 @@ func TestAssociatedDataNeverChanges(t *testing.T) {
 
 func TestKeysetOfOneTenantIsNotTakenForAnothers(t *testing.T) {
 	s, keysets := newSealer(t)
-	if _, err := s.Seal(t.Context(), label, credential.NewSecret("x")); err != nil {
+	sealed, err := s.Seal(t.Context(), label, credential.NewSecret("x"))
+	if err != nil {
 		t.Fatal(err)
 	}
 	keysets.m["evil"] = keysets.m["acme"]
-	if _, err := s.Open(t.Context(), credential.Label{Tenant: "evil"}, credential.Sealed("x")); !errors.Is(err, ErrWrongKEK) {
+	evil := label
+	evil.Tenant = "evil"
+	if _, err := s.Open(t.Context(), evil, sealed); !errors.Is(err, credential.ErrSealed) {
 		t.Errorf("a moved keyset was opened: %v", err)
+	}
+}
+
+func TestAnotherKeyEncryptionKeyIsNamedAsTheReason(t *testing.T) {
+	s, keysets := newSealer(t)
+	sealed, err := s.Seal(t.Context(), label, credential.NewSecret("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kek := newKEK(t)
+	_, err = New(kek, keysets).Open(t.Context(), label, sealed)
+	if !errors.Is(err, credential.ErrSealed) || !errors.Is(err, ErrWrongKEK) {
+		t.Fatalf("opened with another key: %v", err)
+	}
+	if text := err.Error(); !strings.Contains(text, kek.uri) || !strings.Contains(text, "backup") || strings.Contains(text, "\n") {
+		t.Errorf("the error does not say in one line which file and what to do: %s", text)
+	}
+}
+
+func TestNamesThatCannotBeTenantsGetNoKeyset(t *testing.T) {
+	s, keysets := newSealer(t)
+	for _, tenant := range []string{"", "a/b", "~other", "+acme"} {
+		if _, err := s.Seal(t.Context(), credential.Label{Tenant: tenant}, credential.NewSecret("x")); !errors.Is(err, credential.ErrBadName) {
+			t.Errorf("tenant %q: %v", tenant, err)
+		}
+	}
+	if _, err := s.Seal(t.Context(), credential.Label{Tenant: SystemTenant}, credential.NewSecret("x")); err != nil || len(keysets.m) != 1 {
+		t.Errorf("the system's own: %v, %d keysets", err, len(keysets.m))
 	}
 }
 
@@ -159,6 +186,72 @@ func TestRotatedKeysetOpensOldAndNew(t *testing.T) {
 	}
 }
 
+func TestRotationOnAnotherNodeIsNoticed(t *testing.T) {
+	s, keysets := newSealer(t)
+	other := New(s.kek, keysets)
+	ctx := t.Context()
+	old, err := s.Seal(ctx, label, credential.NewSecret("old"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Open(ctx, label, old); err != nil {
+		t.Fatal(err) // so that it has the keyset open
+	}
+	if err := s.Rotate(ctx, "acme"); err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := s.Seal(ctx, label, credential.NewSecret("new"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := other.Open(ctx, label, fresh); err != nil || got.Reveal() != "new" {
+		t.Errorf("the other node does not open it: %v", err)
+	}
+	delete(keysets.m, "acme")
+	other.Forget("acme")
+	if _, err := other.Open(ctx, label, fresh); !errors.Is(err, credential.ErrSealed) {
+		t.Errorf("opened without a keyset: %v", err)
+	}
+}
+
+func TestRotationsAtOnceDoNotLoseAKey(t *testing.T) {
+	s, keysets := newSealer(t)
+	ctx := t.Context()
+	sealed, err := s.Seal(ctx, label, credential.NewSecret("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	overtaken := &overtaken{memory: keysets, by: New(s.kek, keysets)}
+	if err := New(s.kek, overtaken).Rotate(ctx, "acme"); !errors.Is(err, credential.ErrConflict) {
+		t.Errorf("the slower rotation: %v", err)
+	}
+	for _, c := range []credential.Sealed{sealed, overtaken.sealed} {
+		if _, err := New(s.kek, keysets).Open(ctx, label, c); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := s.Rotate(ctx, "nobody"); !errors.Is(err, ErrNoKeyset) {
+		t.Errorf("rotation of nothing: %v", err)
+	}
+}
+
+// overtaken lets another Sealer rotate first, and seal with the new key.
+type overtaken struct {
+	*memory
+	by     *Sealer
+	sealed credential.Sealed
+}
+
+func (o *overtaken) Replace(ctx context.Context, tenant string, old, wrapped []byte) (err error) {
+	if err := o.by.Rotate(ctx, tenant); err != nil {
+		return err
+	}
+	if o.sealed, err = o.by.Seal(ctx, label, credential.NewSecret("y")); err != nil {
+		return err
+	}
+	return o.memory.Replace(ctx, tenant, old, wrapped)
+}
+
 func TestManyCallersMakeOneKeyset(t *testing.T) {
 	s, keysets := newSealer(t)
 	sealed := make([]credential.Sealed, 64)
@@ -182,63 +275,6 @@ func TestManyCallersMakeOneKeyset(t *testing.T) {
 	}
 }
 
-func TestKeyFileIsMadeOnceAndForItsOwnerOnly(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "kek.json")
-	if _, err := OpenKEK("file://"+path, false); !errors.Is(err, ErrNoKEK) || !strings.Contains(err.Error(), path) {
-		t.Errorf("missing key file: %v", err)
-	}
-	first, err := OpenKEK("file://"+path, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
-	}
-	proof, err := first.Proof()
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := OpenKEK("file://"+path, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := again.Check(proof); err != nil {
-		t.Errorf("opening the file again gave another key: %v", err)
-	}
-	if err := newKEK(t).Check(proof); !errors.Is(err, ErrWrongKEK) {
-		t.Errorf("another key passes for this one: %v", err)
-	}
-	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 1 {
-		t.Errorf("leftovers beside the key file: %v", entries)
-	}
-}
-
-func TestUnusableKeyFilesAreRefused(t *testing.T) {
-	good := filepath.Join(t.TempDir(), "kek.json")
-	if _, err := OpenKEK("file://"+good, true); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(good, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	garbage := filepath.Join(t.TempDir(), "kek.json")
-	if err := os.WriteFile(garbage, []byte(`{"primaryKeyId": "hunter2"}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for uri, word := range map[string]string{
-		"file://" + good: "chmod 600", "file://" + garbage: "backup", "file://" + t.TempDir(): "not a key file", "aws-kms://x": "file://PATH", "": "file://PATH",
-	} {
-		_, err := OpenKEK(uri, true)
-		if !errors.Is(err, ErrBadKEK) || !strings.Contains(err.Error(), word) {
-			t.Errorf("%s: %v, want %q in it", uri, err, word)
-		}
-		if err != nil && strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("the error quotes the key file: %v", err)
-		}
-	}
-}
-
 func FuzzOpenNeverPanics(f *testing.F) {
 	s, _ := newSealer(f)
 	sealed, err := s.Seal(context.Background(), label, credential.NewSecret("s3cret"))
@@ -254,51 +290,4 @@ func FuzzOpenNeverPanics(f *testing.F) {
 			t.Errorf("forged: %q", got.Reveal())
 		}
 	})
-}
-
-func BenchmarkOpen(b *testing.B) {
-	s, _ := newSealer(b)
-	token := strings.Repeat("t", 1024)
-	sealed, err := s.Seal(b.Context(), label, credential.NewSecret(token))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Run("envelope", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := s.Open(b.Context(), label, sealed); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("raw AES-GCM", func(b *testing.B) {
-		block, err := aes.NewCipher(make([]byte, 32))
-		if err != nil {
-			b.Fatal(err)
-		}
-		gcm, err := cipher.NewGCM(block)
-		if err != nil {
-			b.Fatal(err)
-		}
-		nonce := make([]byte, gcm.NonceSize())
-		_, _ = rand.Read(nonce)
-		raw := gcm.Seal(nil, nonce, []byte(token), nil)
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := gcm.Open(nil, nonce, raw, nil); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-}
-
-func BenchmarkSeal(b *testing.B) {
-	s, _ := newSealer(b)
-	token := credential.NewSecret(strings.Repeat("t", 1024))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := s.Seal(b.Context(), label, token); err != nil {
-			b.Fatal(err)
-		}
-	}
 }
