@@ -3,6 +3,7 @@ package httpapi
 import (
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,13 +22,15 @@ type Options struct {
 
 const defaultRequestTimeout = 30 * time.Second
 
-// api is the whole of the handler: immutable once made, used concurrently.
+// api is the whole of the handler: immutable once made but for the pool, used
+// concurrently.
 type api struct {
 	Deps
 	log     *slog.Logger
 	timeout time.Duration
 	metrics *metrics
 	mux     *http.ServeMux
+	buffers sync.Pool // of *tokenBuffer
 }
 
 // New makes the handler of the whole HTTP API. It starts nothing and holds no

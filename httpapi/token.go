@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"net/http"
-	"sync"
 
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/wire"
@@ -27,10 +26,13 @@ func (a *api) token(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	buf := tokenBuffers.Get().(*tokenBuffer) // the pool holds nothing else
+	buf, _ := a.buffers.Get().(*tokenBuffer)
+	if buf == nil {
+		buf = &tokenBuffer{}
+	}
 	buf.b = tokenOf(t).AppendJSON(buf.b[:0])
 	x.raw(http.StatusOK, buf.b)
-	buf.release()
+	a.release(buf)
 	return nil
 }
 
@@ -53,14 +55,12 @@ func tokenOf(t credential.Token) wire.Token {
 // tokenBuffer is where a token answer is put together.
 type tokenBuffer struct{ b []byte }
 
-var tokenBuffers = sync.Pool{New: func() any { return &tokenBuffer{b: make([]byte, 0, 2048)} }}
-
-// release wipes the buffer and gives it back; a very large one is let go.
-func (t *tokenBuffer) release() {
+// release wipes the buffer and keeps it for the next; a very large one is let go.
+func (a *api) release(buf *tokenBuffer) {
 	const most = 16 << 10
-	clear(t.b)
-	if cap(t.b) <= most {
-		tokenBuffers.Put(t)
+	clear(buf.b)
+	if cap(buf.b) <= most {
+		a.buffers.Put(buf)
 	}
 }
 
