@@ -1,0 +1,20 @@
+package main
+
+// commands is the table of all commands, in the order of the help.
+func commands() []command {
+	return []command{
+		devCommand(),
+		serveCommand(),
+		herdCommand(),
+		accountsCommand(),
+		tokenCommand(),
+		refreshCommand(),
+		disconnectCommand(),
+		importCommand(),
+		integrationsCommand(),
+		providersCommand(),
+		keysCommand(),
+		clusterCommand(),
+		versionCommand(),
+	}
+}

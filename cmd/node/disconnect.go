@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+)
+
+func disconnectCommand() command {
+	var (
+		conn        connection
+		asJSON, yes bool
+	)
+	return command{
+		name:  "disconnect",
+		args:  []string{"TENANT/ID"},
+		short: "revoke an account's grant at the provider and destroy its tokens",
+		flags: func(fs *flag.FlagSet) {
+			fs.BoolVar(&yes, "yes", false, "do not ask (on a terminal it asks)")
+			registerJSON(fs, &asJSON)
+			conn.register(fs)
+		},
+		run: func(ctx context.Context, in *input) error {
+			if err := checkAccount(in.arg(0)); err != nil {
+				return err
+			}
+			c, err := conn.open(in)
+			if err != nil {
+				return err
+			}
+			ok, err := in.confirm(yes, "Destroy the tokens of "+in.arg(0)+"? The account must be authorised again after that.")
+			if err != nil {
+				return err
+			}
+			if !ok {
+				return fmt.Errorf("nothing was done")
+			}
+			a, err := c.Disconnect(ctx, in.arg(0))
+			if err != nil {
+				return err
+			}
+			return showAccount(in, asJSON, a)
+		},
+	}
+}

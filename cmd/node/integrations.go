@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/grantd/grantd/wire"
+)
+
+func integrationsCommand() command {
+	return command{
+		name:  "integrations",
+		short: "list, show, put and delete OAuth client registrations",
+		sub:   []command{integrationsList(), integrationsShow(), integrationsPut(), integrationsDelete()},
+	}
+}
+
+func integrationsList() command {
+	var (
+		conn connection
+		list listFlags
+	)
+	return command{
+		name:  "list",
+		short: "list integrations in order of id",
+		flags: func(fs *flag.FlagSet) { list.register(fs); conn.register(fs) },
+		run: func(ctx context.Context, in *input) error {
+			c, err := conn.open(in)
+			if err != nil {
+				return err
+			}
+			return listing[wire.Integration]{
+				member: "integrations",
+				header: []string{"INTEGRATION", "PROVIDER", "CLIENT ID", "STATE", "REASON", "SCOPES"},
+				row: func(i wire.Integration) []string {
+					return []string{i.ID, i.Provider, i.ClientID, i.State, i.Reason, words(i.Scopes)}
+				},
+				page: func(ctx context.Context, cursor string, limit int) ([]wire.Integration, string, error) {
+					p, err := c.Integrations(ctx, cursor, limit)
+					return p.Integrations, p.NextCursor, err
+				},
+			}.print(ctx, in.Stdout, list)
+		},
+	}
+}
+
+func integrationsShow() command {
+	var (
+		conn   connection
+		asJSON bool
+	)
+	return command{
+		name:  "show",
+		args:  []string{"ID"},
+		short: "show one integration, without its secret",
+		flags: func(fs *flag.FlagSet) { registerJSON(fs, &asJSON); conn.register(fs) },
+		run: func(ctx context.Context, in *input) error {
+			c, err := conn.open(in)
+			if err != nil {
+				return err
+			}
+			i, err := c.Integration(ctx, in.arg(0))
+			if err != nil {
+				return err
+			}
+			return showIntegration(in, asJSON, i)
+		},
+	}
+}
+
+// putFlags are the flags of integrations put.
+type putFlags struct {
+	provider, clientID, scopes, redirectURI string
+	settings                                settings
+	secretStdin, asJSON                     bool
+}
+
+func integrationsPut() command {
+	var (
+		conn connection
+		o    putFlags
+	)
+	return command{
+		name:  "put",
+		args:  []string{"ID"},
+		short: "make an integration, or replace it",
+		long: `The client secret is never taken from the command line. It comes from
+$` + envClientSecret + `, from the first line of standard input with --secret-stdin, or is
+asked for on a terminal. If none is given, an integration that exists keeps its own.`,
+		flags: func(fs *flag.FlagSet) {
+			fs.StringVar(&o.provider, "provider", "", "`id` in the catalogue (grantd providers list), or "+wire.ProviderCustom)
+			fs.StringVar(&o.clientID, "client-id", "", "client `id` that the provider gave")
+			fs.StringVar(&o.scopes, "scopes", "", "`scopes` to ask for, separated by commas")
+			fs.StringVar(&o.redirectURI, "redirect-uri", "", "`uri` registered at the provider")
+			fs.Var(&o.settings, "set", "`field=value` replaces a field of the catalogue entry, such as token_url=https://...; may be repeated; a value that is JSON is taken as such")
+			fs.BoolVar(&o.secretStdin, "secret-stdin", false, "read the client secret from standard input")
+			registerJSON(fs, &o.asJSON)
+			conn.register(fs)
+		},
+		run: func(ctx context.Context, in *input) error {
+			n, err := o.integration(in)
+			if err != nil {
+				return err
+			}
+			c, err := conn.open(in)
+			if err != nil {
+				return err
+			}
+			i, err := c.PutIntegration(ctx, in.arg(0), n)
+			if err != nil {
+				return err
+			}
+			return showIntegration(in, o.asJSON, i)
+		},
+	}
+}
+
+// integration puts together what is sent.
+func (o *putFlags) integration(in *input) (wire.NewIntegration, error) {
+	switch {
+	case o.provider == "":
+		return wire.NewIntegration{}, usagef("--provider is missing")
+	case o.clientID == "":
+		return wire.NewIntegration{}, usagef("--client-id is missing")
+	case o.settings.wrong != nil:
+		return wire.NewIntegration{}, o.settings.wrong
+	}
+	secret, err := in.secret(secretFrom{env: envClientSecret, stdin: o.secretStdin, prompt: "client secret (empty: none, or keep the present one)"})
+	return wire.NewIntegration{
+		Provider:     o.provider,
+		ClientID:     o.clientID,
+		ClientSecret: secret,
+		Scopes:       commaList(o.scopes),
+		RedirectURI:  o.redirectURI,
+		Settings:     o.settings.fields,
+	}, err
+}
+
+func showIntegration(in *input, asJSON bool, i wire.Integration) error {
+	secret := "none"
+	if i.ClientSecretSet {
+		secret = "stored"
+	}
+	rows := [][]string{
+		{"integration", i.ID}, {"provider", i.Provider}, {"client id", i.ClientID}, {"client secret", secret},
+		{"scopes", words(i.Scopes)}, {"redirect uri", i.RedirectURI}, {"state", i.State}, {"reason", i.Reason},
+	}
+	for _, name := range sortedNames(i.Settings) {
+		rows = append(rows, []string{name, string(i.Settings[name])})
+	}
+	return show(in.Stdout, asJSON, i, rows...)
+}
+
+func sortedNames(m map[string]json.RawMessage) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func integrationsDelete() command {
+	var (
+		conn connection
+		yes  bool
+	)
+	return command{
+		name:  "delete",
+		args:  []string{"ID"},
+		short: "delete an integration that no account depends on",
+		flags: func(fs *flag.FlagSet) {
+			fs.BoolVar(&yes, "yes", false, "do not ask (on a terminal it asks)")
+			conn.register(fs)
+		},
+		run: func(ctx context.Context, in *input) error {
+			c, err := conn.open(in)
+			if err != nil {
+				return err
+			}
+			ok, err := in.confirm(yes, "Delete the integration "+in.arg(0)+" and its client secret?")
+			if err != nil {
+				return err
+			}
+			if !ok {
+				return fmt.Errorf("nothing was done")
+			}
+			return c.DeleteIntegration(ctx, in.arg(0))
+		},
+	}
+}
+
+// settings is a flag.Value that collects field=value. What is wrong it keeps
+// until it is asked for: package flag would repeat the value in its error, and
+// the value may be a secret that does not belong here.
+type settings struct {
+	fields map[string]json.RawMessage
+	wrong  error
+}
+
+// String is empty: there is no default to show.
+func (s *settings) String() string { return "" }
+
+// Set takes one field=value.
+func (s *settings) Set(text string) error {
+	name, value, ok := strings.Cut(text, "=")
+	switch {
+	case !ok || name == "":
+		s.wrong = usagef("--set: write field=value")
+	case name == "client_secret":
+		s.wrong = usagef("--set: a client secret is never taken from the command line; put it into $%s", envClientSecret)
+	case slices.Contains(wire.NewIntegrationFields(), name):
+		s.wrong = usagef("--set: %s is not a field of the catalogue; use --%s", name, strings.ReplaceAll(name, "_", "-"))
+	}
+	raw := json.RawMessage(value)
+	if !json.Valid(raw) {
+		raw = wire.AppendString(nil, value)
+	}
+	if s.fields == nil {
+		s.fields = map[string]json.RawMessage{}
+	}
+	s.fields[name] = raw
+	return nil
+}
