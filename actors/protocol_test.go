@@ -200,7 +200,7 @@ func crashAt(t *testing.T, at actors.Point, check func(*testing.T, *rig, credent
 		r.hook = func(p actors.Point) {
 			if p == at {
 				once.Do(func() {
-					time.Sleep(time.Second) // what was begun before goes on
+					time.Sleep(time.Second)        // what was begun before goes on
 					crashed = r.disk.Crash(100, 1) // a killed process: the page cache survives
 					close(reached)
 				})

@@ -105,9 +105,10 @@ func (s *scheduler) run(stop, stopped chan struct{}) {
 	idle := s.shard.sys.policy.PassivateAfter
 	sweep := time.NewTicker(idle / sweepsPerIdle)
 	defer sweep.Stop()
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(rescanEvery)
 	defer timer.Stop()
 	var w walk
+	s.wakeUp()
 	for {
 		select {
 		case <-stop:
@@ -126,10 +127,11 @@ func (s *scheduler) run(stop, stopped chan struct{}) {
 			w = walk{anew: now.Add(rescanEvery)}
 		}
 		next := s.advance(&w, now)
-		timer.Reset(max(next.Sub(now), 0))
-		if s.lookAgainAt(next) {
+		if sooner := s.lookAgainAt(next); sooner || !next.After(now) {
 			s.wakeUp()
+			continue
 		}
+		timer.Reset(next.Sub(now))
 	}
 }
 

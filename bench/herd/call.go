@@ -153,7 +153,6 @@ func (p peer) prepareProvider(ctx context.Context, accounts int) ([]strict.Grant
 	}
 	n := wire.NewIntegration{Provider: wire.ProviderCustom, ClientID: clientID, ClientSecret: clientSecret, Settings: map[string]json.RawMessage{}}
 	for name, value := range map[string]string{
-		"name":              "Herd (strict demo provider)",
 		"authorization_url": found.Authorization,
 		"token_url":         found.Token,
 		"revocation_url":    found.Revocation,

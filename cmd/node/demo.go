@@ -77,7 +77,6 @@ func (d *demo) registration() (wire.NewIntegration, error) {
 		Settings:     map[string]json.RawMessage{},
 	}
 	for name, value := range map[string]string{
-		"name":              "Demo (strict)",
 		"authorization_url": d.issuer() + "/auth",
 		"token_url":         d.issuer() + "/token",
 		"revocation_url":    d.issuer() + "/revoke",

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -26,6 +27,7 @@ import (
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/envelope"
 	"github.com/grantd/grantd/httpapi"
+	"github.com/grantd/grantd/internal/config"
 	"github.com/grantd/grantd/registry"
 	"github.com/grantd/grantd/wire"
 )
@@ -337,7 +339,7 @@ func BenchmarkRefresh512OverHTTP(b *testing.B) {
 	go func() { defer close(served); _ = server.Serve(ln) }()
 	b.Cleanup(func() { _ = server.Close(); <-served; provider.Close() })
 	tokenURL := "http://" + ln.Addr().String() + "/token"
-	transport := oauth.NewTransport(oauth.TransportOptions{AllowPrivate: loopback()})
+	transport := transport([]config.Allow{{Prefix: netip.MustParsePrefix("127.0.0.1/32")}}, 1024)
 	b.Cleanup(transport.CloseIdleConnections)
 	x := startBench(b, tokenURL, transport)
 	x.provider.Close()

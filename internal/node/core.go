@@ -53,6 +53,7 @@ type Core struct {
 	name    string
 	db      *storage.DB
 	host    *consensus.Host
+	outside http.RoundTripper
 	log     *slog.Logger
 	led     atomic.Int64
 	groups  int64
@@ -76,7 +77,7 @@ func Open(ctx context.Context, c CoreConfig) (*Core, error) {
 		return nil, err
 	}
 	core := &Core{
-		Catalog: facts, name: c.Name, db: db, log: c.Logger,
+		Catalog: facts, name: c.Name, db: db, log: c.Logger, outside: c.Transport,
 		ready: make(chan struct{}), closing: make(chan struct{}),
 	}
 	if err := core.start(ctx, c); err != nil {
@@ -281,6 +282,9 @@ func (core *Core) Close(ctx context.Context) error {
 	}
 	if core.Actors != nil {
 		core.Actors.Stop(ctx)
+	}
+	if t, ok := core.outside.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
 	}
 	if core.Registry != nil {
 		core.Registry.Close()

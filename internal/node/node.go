@@ -105,8 +105,18 @@ func openCore(ctx context.Context, o Options) (*Core, error) {
 	}
 	return Open(ctx, CoreConfig{
 		Name: c.Node.Name, Dir: store, Shards: c.Cluster.Shards, KEK: kek, Policy: policy(c.Refresh),
-		Transport: oauth.NewTransport(transportOptions(allow)), Logger: o.Logger, Failpoint: hook,
+		Transport: transport(allow, c.Refresh.Concurrency), Logger: o.Logger, Failpoint: hook,
 	})
+}
+
+// transport reaches public addresses and those that the configuration allows,
+// with a connection for each request that may be in flight to one provider.
+func transport(allow []config.Allow, concurrency int) *http.Transport {
+	exceptions := make([]oauth.Exception, len(allow))
+	for i, a := range allow {
+		exceptions[i] = oauth.Exception(a)
+	}
+	return oauth.NewTransport(oauth.TransportOptions{Allow: exceptions, ConnsPerHost: concurrency})
 }
 
 // policy is the configuration's section on refreshing in the actors' words.
