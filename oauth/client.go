@@ -39,9 +39,10 @@ type Client struct {
 }
 
 // New returns a client that sends its requests through rt; nil: a
-// [NewTransport] with the default options. Any round tripper will do that is safe for concurrent use and
-// does not write a POST request twice; one that calls the hooks of
-// net/http/httptrace lets failures be told apart more exactly.
+// [NewTransport] with the default options. Any round tripper will do that is
+// safe for concurrent use and does not write a POST request twice; one that
+// calls the hooks of net/http/httptrace lets failures be told apart more
+// exactly.
 func New(rt http.RoundTripper, o Options) *Client {
 	c := &Client{timeout: o.Timeout, userAgent: o.UserAgent}
 	if c.timeout <= 0 {

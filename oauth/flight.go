@@ -3,6 +3,7 @@ package oauth
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"net/http/httptrace"
 	"sync/atomic"
@@ -34,6 +35,7 @@ type flight struct {
 	state  atomic.Int32
 	traced atomic.Bool // the round tripper calls the hooks
 	wrote  atomic.Bool // it says that it wrote
+	noTLS  atomic.Bool // the last handshake failed
 }
 
 // States of a flight's gate.
@@ -49,31 +51,28 @@ func newFlight(ctx context.Context) *flight {
 	ctx, f.cancel = context.WithCancelCause(ctx)
 	f.ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		// A second GetConn means that the attempt before it wrote nothing.
-		GetConn:      func(string) { f.traced.Store(true); f.wrote.Store(false) },
-		GotConn:      func(httptrace.GotConnInfo) { f.traced.Store(true); _ = f.late() },
-		WroteHeaders: func() { f.wrote.Store(true) },
-		WroteRequest: func(httptrace.WroteRequestInfo) { f.wrote.Store(true) },
+		GetConn:          func(string) { f.traced.Store(true); f.wrote.Store(false) },
+		GotConn:          func(httptrace.GotConnInfo) { f.traced.Store(true); _ = f.inTime() },
+		TLSHandshakeDone: func(_ tls.ConnectionState, err error) { f.noTLS.Store(err != nil) },
+		WroteHeaders:     func() { f.wrote.Store(true) },
+		WroteRequest:     func(httptrace.WroteRequestInfo) { f.wrote.Store(true) },
 	})
 	return f
 }
 
-// late reports whether the request must not be written any more, and ends it then.
-func (f *flight) late() bool {
-	if f.ctx.Err() != nil {
-		return true
+// inTime says why the request must not be written any more, and ends it then.
+func (f *flight) inTime() error {
+	if f.ctx.Err() == nil && !f.deadline.IsZero() && !time.Now().Before(f.deadline) {
+		f.cancel(errTooLate) // the context's own timer has not run yet
 	}
-	if f.deadline.IsZero() || time.Now().Before(f.deadline) {
-		return false
-	}
-	f.cancel(errTooLate)
-	return true
+	return context.Cause(f.ctx)
 }
 
 // pass opens the gate, unless it is too late.
 func (f *flight) pass() error {
-	if f.late() {
+	if err := f.inTime(); err != nil {
 		f.state.CompareAndSwap(gateWaiting, gateShut)
-		return errTooLate
+		return err
 	}
 	if f.state.CompareAndSwap(gateWaiting, gatePassed) || f.state.Load() == gatePassed {
 		return nil

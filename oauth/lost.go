@@ -3,10 +3,8 @@ package oauth
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net"
-	"os"
 	"syscall"
 )
 
@@ -25,6 +23,7 @@ const (
 func lostCode(f *flight, err error) string {
 	var dns *net.DNSError
 	var timeout net.Error
+	var certificate *tls.CertificateVerificationError
 	switch {
 	case errors.Is(err, errTooLate), errors.Is(context.Cause(f.ctx), errTooLate):
 		return codeTooLate
@@ -34,25 +33,14 @@ func lostCode(f *flight, err error) string {
 		return codeCanceled
 	case errors.As(err, &dns):
 		return codeDNS
-	case isTLS(err):
-		return codeTLS
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return codeRefused
-	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.As(err, &timeout) && timeout.Timeout():
 		return codeTimeout
+	case f.noTLS.Load() || errors.As(err, &certificate):
+		return codeTLS
 	}
 	return codeLost
-}
-
-func isTLS(err error) bool {
-	var verification *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	var alert tls.AlertError
-	var authority x509.UnknownAuthorityError
-	var host x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	return errors.As(err, &verification) || errors.As(err, &record) || errors.As(err, &alert) ||
-		errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid)
 }
 
 // lostText is a code in words.
