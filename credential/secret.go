@@ -14,22 +14,35 @@ const Redacted = "[redacted]"
 // seen outside the process. Every formatter (fmt with any verb, encoding/json,
 // encoding.TextMarshaler, log/slog) prints [Redacted]; only [Secret.Reveal]
 // gives the value. The zero Secret is empty. A Secret is immutable and may be
-// shared between goroutines.
-type Secret struct{ value string }
+// shared between goroutines. Compare with [Secret.Equal], not with ==.
+//
+// The value is behind a pointer because fmt calls no methods on unexported
+// fields: of a Secret in one it prints the address.
+type Secret struct{ value *string }
 
 // NewSecret wraps value.
-func NewSecret(value string) Secret { return Secret{value} }
+func NewSecret(value string) Secret {
+	if value == "" {
+		return Secret{}
+	}
+	return Secret{&value}
+}
 
 // Reveal returns the plaintext. Call it where the value leaves the process on
 // purpose (a token request, an answer to an authorised caller) or is sealed.
-func (s Secret) Reveal() string { return s.value }
+func (s Secret) Reveal() string {
+	if s.value == nil {
+		return ""
+	}
+	return *s.value
+}
 
 // IsZero reports whether the secret is empty.
-func (s Secret) IsZero() bool { return s.value == "" }
+func (s Secret) IsZero() bool { return s.value == nil }
 
 // Equal compares two secrets in time that depends on their lengths only.
 func (s Secret) Equal(o Secret) bool {
-	return subtle.ConstantTimeCompare([]byte(s.value), []byte(o.value)) == 1
+	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(o.Reveal())) == 1
 }
 
 // String returns [Redacted].

@@ -136,7 +136,7 @@ func wireProvider(p catalog.Provider) wire.Provider {
 	w := wire.Provider{
 		ID: p.ID, Name: p.Name,
 		AuthorizationURL: p.AuthorizationURL, TokenURL: p.TokenURL, RevocationURL: p.RevocationURL,
-		IntrospectionURL: p.IntrospectionURL, APIBaseURL: p.APIBaseURL, DocsURL: p.DocsURL,
+		IntrospectionURL: p.IntrospectionURL, APIBaseURL: p.APIBaseURL, DocsURL: p.DocsURL, URLVariables: p.URLVariables,
 		TokenAuthMethod: string(p.TokenAuthMethod), TokenBodyFormat: string(p.TokenBodyFormat),
 		ScopeSeparator: p.ScopeSeparator, PKCE: string(p.PKCE),
 		AuthorizationParams: p.AuthorizationParams, TokenParams: p.TokenParams, RefreshParams: p.RefreshParams, TokenPath: p.TokenPath,

@@ -47,6 +47,7 @@ type Node struct {
 // Start starts a node and returns when it serves. The admin key's file must exist.
 func Start(ctx context.Context, o Options) (*Node, error) {
 	c := o.Config
+	o.Logger = slog.New(httpapi.LogHandler(o.Logger.Handler())) // lines about a request name it
 	ln, err := listen(c.HTTP)
 	if err != nil {
 		return nil, err
