@@ -18,9 +18,6 @@ import (
 	"github.com/grantd/grantd/credential"
 )
 
-// AllTenants in a key's scope stands for every tenant.
-const AllTenants = "*"
-
 // AdminKeyID is the id of the key that [Registry.EnsureAdmin] keeps.
 const AdminKeyID = "admin"
 
@@ -31,15 +28,6 @@ type Key struct {
 	CreatedAt time.Time
 
 	hash [sha256.Size]byte
-	rev  uint64
-}
-
-// KeySpec is the scope of a key.
-type KeySpec struct {
-	Name         string // for people
-	Tenant       string // a tenant, or AllTenants
-	Integrations []string
-	Permissions  []string
 }
 
 // storedKey is a Key in the store. The key itself is not there, only the
@@ -76,34 +64,66 @@ func decodeKey(id string, b []byte) (*Key, error) {
 	return k, nil
 }
 
-// A key's text is gk_<id>_<43 characters of base64url>. The admin key's may be
-// any text that an operator chose.
+// A key's text is gk_<id>_<43 characters of base64url>: the id finds it, the
+// rest is 256 random bits. The admin key's may be any text that an operator
+// chose.
 const keyPrefix = "gk_"
 
-// minAdminKey is the least length of an admin key that an operator chooses.
-const minAdminKey = 16
+const (
+	// minAdminKey is the least length of an admin key that an operator chooses.
+	minAdminKey = 16
+	// maxKeyText bounds what is taken for a key at all.
+	maxKeyText = 4096
+)
+
+// keyID returns the id in a key's text; empty: there is none.
+func keyID(text string) string {
+	rest, ok := strings.CutPrefix(text, keyPrefix)
+	if !ok {
+		return ""
+	}
+	id, _, ok := strings.Cut(rest, "_")
+	if !ok {
+		return ""
+	}
+	return id
+}
 
 // Authenticate finds the key that a caller presents. It does not block, and
-// its time does not tell how much of a key was right: a key that is not there
-// is compared, too.
+// its time does not tell which ids exist nor how much of a key was right: the
+// text is hashed and compared twice whatever it is, with the key of its id and
+// with the admin key, which may look like any other. Where there is no such
+// key, the comparison is with one that nobody has.
 func (r *Registry) Authenticate(presented string) (*Key, bool) {
-	id := AdminKeyID
-	if rest, ok := strings.CutPrefix(presented, keyPrefix); ok {
-		if i := strings.IndexByte(rest, '_'); i > 0 {
-			id = rest[:i]
-		}
-	}
-	k := &Key{}
-	v, known := r.keys.Load(id)
-	if !known {
-		v, known = r.keys.Load(AdminKeyID) // an admin key may begin like any other
-	}
-	if known {
-		k = v.(*Key)
+	if len(presented) > maxKeyText {
+		return nil, false
 	}
 	hash := sha256.Sum256([]byte(presented))
-	same := subtle.ConstantTimeCompare(hash[:], k.hash[:]) == 1
-	return k, same && known
+	k, admin := r.key(keyID(presented)), r.key(AdminKeyID)
+	isKey := subtle.ConstantTimeCompare(hash[:], k.hash[:]) == 1
+	isAdmin := subtle.ConstantTimeCompare(hash[:], admin.hash[:]) == 1
+	switch {
+	case isKey:
+		return k, true
+	case isAdmin:
+		return admin, true
+	}
+	return nil, false
+}
+
+// key returns the key of an id, else the one that nobody has.
+func (r *Registry) key(id string) *Key {
+	if v, ok := r.keys.Load(id); ok {
+		return v.(*Key)
+	}
+	return r.nobody
+}
+
+// nobodysKey returns a key whose text nobody has: its hash is random.
+func nobodysKey() *Key {
+	k := &Key{}
+	_, _ = rand.Read(k.hash[:]) // never fails
+	return k
 }
 
 // Keys returns all keys, in order of their ids.
@@ -118,15 +138,19 @@ func (r *Registry) Keys() []*Key {
 }
 
 // CreateKey makes a key and returns its text, which nobody can see again.
+// Errors: credential.ErrInvalid with a reason, and those of the KV.
 func (r *Registry) CreateKey(ctx context.Context, spec KeySpec) (*Key, credential.Secret, error) {
+	if err := spec.check(); err != nil {
+		return nil, credential.Secret{}, err
+	}
 	if r.counts.keys.Load() >= MaxKeys {
-		return nil, credential.Secret{}, invalid("%v: at most %d keys", ErrFull, MaxKeys)
+		return nil, credential.Secret{}, invalid("%w: at most %d keys; delete some that are not used", ErrFull, MaxKeys)
 	}
 	var random [8 + 32]byte
 	_, _ = rand.Read(random[:]) // never fails
 	id := hex.EncodeToString(random[:8])
 	text := credential.NewSecret(keyPrefix + id + "_" + base64.RawURLEncoding.EncodeToString(random[8:]))
-	k := newKey(id, spec, text)
+	k := newKey(id, spec.clone(), text)
 	if err := r.putKey(ctx, k, 0); err != nil {
 		return nil, credential.Secret{}, err
 	}
@@ -155,35 +179,36 @@ func (r *Registry) DeleteKey(ctx context.Context, id string) error {
 	if id == AdminKeyID {
 		return invalid("the admin key cannot be deleted; put another key into its file and start the node again")
 	}
-	_, rev, err := r.kv.Get(prefixKey + id)
-	if err != nil {
-		return err
-	}
-	err = r.kv.Delete(ctx, prefixKey+id, rev)
-	r.catchUp(ctx, prefixKey+id)
-	return err
+	return r.remove(ctx, prefixKey+id)
 }
 
-// EnsureAdmin makes text the admin key, which may do everything. Doing it
-// again changes nothing.
+// EnsureAdmin makes text the admin key, for all tenants. Doing it again
+// changes nothing.
 func (r *Registry) EnsureAdmin(ctx context.Context, text credential.Secret, permissions []string) error {
-	if len(text.Reveal()) < minAdminKey {
-		return invalid("an admin key has at least %d characters", minAdminKey)
+	if n := len(text.Reveal()); n < minAdminKey || n > maxKeyText {
+		return invalid("an admin key has %d to %d bytes, this one has %d", minAdminKey, maxKeyText, n)
 	}
-	for {
+	spec := KeySpec{Name: "admin", Tenant: AllTenants, Permissions: permissions}.clone()
+	if err := spec.check(); err != nil {
+		return err
+	}
+	return again(ctx, func() error {
+		k := newKey(AdminKeyID, spec, text)
 		value, rev, err := r.kv.Get(prefixKey + AdminKeyID)
-		if err != nil && !errors.Is(err, credential.ErrNotFound) {
+		if errors.Is(err, credential.ErrNotFound) {
+			return r.putKey(ctx, k, 0)
+		}
+		if err != nil {
 			return err
 		}
-		k := newKey(AdminKeyID, KeySpec{Name: "admin", Tenant: AllTenants, Permissions: permissions}, text)
-		if rev != 0 {
-			if old, err := decodeKey(AdminKeyID, value); err == nil && subtle.ConstantTimeCompare(old.hash[:], k.hash[:]) == 1 {
-				return nil
-			}
+		if old, err := decodeKey(AdminKeyID, value); err == nil && old.same(k) {
+			return nil
 		}
-		err = r.putKey(ctx, k, rev)
-		if !errors.Is(err, credential.ErrConflict) || ctx.Err() != nil {
-			return err
-		}
-	}
+		return r.putKey(ctx, k, rev)
+	})
+}
+
+// same reports whether two keys have the same text and permissions.
+func (k *Key) same(o *Key) bool {
+	return subtle.ConstantTimeCompare(k.hash[:], o.hash[:]) == 1 && slices.Equal(k.Permissions, o.Permissions)
 }

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/envelope"
 )
 
-// Keysets keeps the tenants' wrapped keysets in a KV, for package envelope.
+// Keysets keeps the tenants' wrapped keysets in a KV, for package envelope. It
+// is an envelope.Keysets.
 type Keysets struct{ KV KV }
 
 // Load implements envelope.Keysets.
@@ -23,41 +25,45 @@ func (k Keysets) Load(_ context.Context, tenant string) ([]byte, error) {
 
 // Create implements envelope.Keysets.
 func (k Keysets) Create(ctx context.Context, tenant string, wrapped []byte) ([]byte, error) {
-	_, err := k.KV.Put(ctx, prefixKeyset+tenant, 0, wrapped)
-	if errors.Is(err, credential.ErrConflict) {
-		return k.Load(ctx, tenant)
-	}
-	return wrapped, err
+	return first(ctx, k.KV, prefixKeyset+tenant, func() ([]byte, error) { return wrapped, nil })
 }
 
 // Replace implements envelope.Keysets.
 func (k Keysets) Replace(ctx context.Context, tenant string, old, wrapped []byte) error {
 	stored, rev, err := k.KV.Get(prefixKeyset + tenant)
-	if err != nil {
+	switch {
+	case errors.Is(err, credential.ErrNotFound):
+		return envelope.ErrNoKeyset
+	case err != nil:
 		return err
-	}
-	if !bytes.Equal(stored, old) {
-		return credential.ErrConflict
+	case !bytes.Equal(stored, old):
+		return fmt.Errorf("keyset of tenant %q: %w", tenant, credential.ErrConflict)
 	}
 	_, err = k.KV.Put(ctx, prefixKeyset+tenant, rev, wrapped)
 	return err
 }
 
-// Setting returns a setting of the whole cluster; the first caller's value
-// becomes it.
-func Setting(ctx context.Context, kv KV, name string, first func() ([]byte, error)) ([]byte, error) {
-	for {
-		value, _, err := kv.Get(prefixSetting + name)
-		if !errors.Is(err, credential.ErrNotFound) {
-			return value, err
+// Setting returns a setting of the whole cluster. The first caller's value
+// becomes it, and stays.
+func Setting(ctx context.Context, kv KV, name string, value func() ([]byte, error)) ([]byte, error) {
+	return first(ctx, kv, prefixSetting+name, value)
+}
+
+// first returns the value of a key. Where it has none, the one that make
+// returns is written, and returned, unless somebody else is faster.
+func first(ctx context.Context, kv KV, key string, make func() ([]byte, error)) (value []byte, err error) {
+	err = again(ctx, func() error {
+		if value, _, err = kv.Get(key); !errors.Is(err, credential.ErrNotFound) {
+			return err
 		}
-		if value, err = first(); err != nil {
-			return nil, err
+		if value, err = make(); err != nil {
+			return err
 		}
-		_, err = kv.Put(ctx, prefixSetting+name, 0, value)
-		if errors.Is(err, credential.ErrConflict) && ctx.Err() == nil {
-			continue
-		}
-		return value, err
+		_, err = kv.Put(ctx, key, 0, value)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
+	return value, nil
 }

@@ -1,4 +1,7 @@
 // Package registrytest has a store of keys and values in memory, for tests.
+//
+// It promises what registry.KV asks for, and lets a test come between reading
+// and writing. It leaves durability and replication to the real store.
 package registrytest
 
 import (
@@ -12,12 +15,22 @@ import (
 	"github.com/grantd/grantd/credential"
 )
 
-// KV is a registry.KV in memory. The zero value is empty.
+// KV is a registry.KV in memory, of which any number of registries can be
+// opened as if each were on a node of its own. The zero value is empty. It is
+// safe for concurrent use.
 type KV struct {
+	// Before, where set, is called before each write, with no lock held: it may
+	// write itself, so that the write comes too late, or refuse it. Set it
+	// before the KV is used.
+	Before func(key string) error
+	// BeforeGet, where set, is called before each Get and may fail it. Set it
+	// before the KV is used.
+	BeforeGet func(key string) error
+
 	mu      sync.Mutex
 	last    uint64
 	entries map[string]entry
-	changed func([]string)
+	changed []func([]string)
 }
 
 type entry struct {
@@ -27,6 +40,11 @@ type entry struct {
 
 // Get implements registry.KV.
 func (kv *KV) Get(key string) ([]byte, uint64, error) {
+	if kv.BeforeGet != nil {
+		if err := kv.BeforeGet(key); err != nil {
+			return nil, 0, err
+		}
+	}
 	kv.mu.Lock()
 	defer kv.mu.Unlock()
 	e, ok := kv.entries[key]
@@ -64,6 +82,11 @@ func (kv *KV) Delete(_ context.Context, key string, expect uint64) error {
 }
 
 func (kv *KV) write(key string, expect uint64, do func()) (uint64, error) {
+	if kv.Before != nil {
+		if err := kv.Before(key); err != nil {
+			return 0, err
+		}
+	}
 	kv.mu.Lock()
 	if kv.entries == nil {
 		kv.entries = make(map[string]entry)
@@ -75,17 +98,24 @@ func (kv *KV) write(key string, expect uint64, do func()) (uint64, error) {
 	kv.last++
 	rev := kv.last
 	do()
-	changed := kv.changed
 	kv.mu.Unlock()
-	if changed != nil {
-		changed([]string{key})
-	}
+	kv.Tell([]string{key})
 	return rev, nil
 }
 
-// OnChange implements registry.KV.
+// OnChange implements registry.KV. Every fn is called.
 func (kv *KV) OnChange(fn func([]string)) {
 	kv.mu.Lock()
 	defer kv.mu.Unlock()
-	kv.changed = fn
+	kv.changed = append(kv.changed, fn)
+}
+
+// Tell says that keys were written; nil: that any may have been.
+func (kv *KV) Tell(keys []string) {
+	kv.mu.Lock()
+	changed := slices.Clone(kv.changed)
+	kv.mu.Unlock()
+	for _, fn := range changed {
+		fn(keys)
+	}
 }

@@ -1,0 +1,181 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/grantd/grantd/catalog"
+	"github.com/grantd/grantd/credential"
+)
+
+// Bounds of what an operator says about an integration, in bytes but for maxScopes.
+const (
+	maxClientID     = 1 << 10
+	maxClientSecret = 16 << 10
+	maxRedirectURI  = 2 << 10
+	maxScopes       = 256
+	maxScope        = 512
+	maxReason       = 256
+	// maxRecord bounds the whole of it, overrides included, as it is stored.
+	maxRecord = 64 << 10
+)
+
+// PutIntegration makes or replaces an integration. An empty secret keeps the
+// one that is stored. Editing mends: the integration is no longer broken.
+// Errors: credential.ErrInvalid with a reason, and those of the KV.
+func (r *Registry) PutIntegration(ctx context.Context, id string, spec IntegrationSpec, secret credential.Secret) (in *Integration, created bool, err error) {
+	if err := credential.CheckName("integration id", id); err != nil {
+		return nil, false, invalid("%w", err)
+	}
+	facts, err := r.resolve(spec)
+	if err != nil {
+		return nil, false, invalid("%w", err)
+	}
+	if err := checkSpec(spec, facts); err != nil {
+		return nil, false, err
+	}
+	if len(secret.Reveal()) > maxClientSecret {
+		return nil, false, invalid("client_secret has more than %d bytes", maxClientSecret)
+	}
+	spec.Scopes, spec.Overrides = slices.Clone(spec.Scopes), maps.Clone(spec.Overrides)
+	err = r.edit(ctx, id, func(old *Integration) (*Integration, error) {
+		now := time.Now().UTC()
+		in = &Integration{ID: id, IntegrationSpec: spec, Facts: facts, Version: 1, CreatedAt: now, UpdatedAt: now}
+		if created = old == nil; created {
+			if r.counts.integrations.Load() >= MaxIntegrations {
+				return nil, invalid("%w: at most %d integrations; delete some that are not used", ErrFull, MaxIntegrations)
+			}
+		} else {
+			in.Version, in.CreatedAt = old.Version+1, old.CreatedAt
+			in.secret, in.secretVersion, in.HasSecret = old.secret, old.secretVersion, old.HasSecret
+		}
+		if !secret.IsZero() {
+			in.HasSecret, in.secretVersion = true, in.Version
+			var err error
+			if in.secret, err = r.sealer.Seal(ctx, in.secretLabel(), secret); err != nil {
+				return nil, err
+			}
+		}
+		return in, nil
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	return in, created, nil
+}
+
+func checkSpec(spec IntegrationSpec, facts catalog.Provider) error {
+	switch {
+	case spec.ClientID == "":
+		return invalid("client_id is missing")
+	case len(spec.ClientID) > maxClientID || strings.ContainsFunc(spec.ClientID, isControl):
+		return invalid("client_id must have at most %d bytes and no control characters", maxClientID)
+	case facts.TokenURL == "":
+		return invalid("token_url is missing: the catalogue knows none for provider %q, so it must be given", spec.Provider)
+	case len(spec.Scopes) > maxScopes:
+		return invalid("scopes: at most %d are allowed", maxScopes)
+	}
+	if _, err := facts.Fill(facts.TokenURL); err != nil {
+		return invalid("token_url: %w", err)
+	}
+	for i, s := range spec.Scopes {
+		if s == "" || len(s) > maxScope || strings.ContainsAny(s, "\"\\ ") || strings.ContainsFunc(s, isControl) {
+			return invalid("scopes[%d]: RFC 6749 section 3.3 allows no spaces, quotes, backslashes or control characters in a scope; send each scope as one string of 1 to %d bytes", i, maxScope)
+		}
+	}
+	return checkRedirect(spec.RedirectURI)
+}
+
+// checkRedirect says what is wrong with a redirect URI (RFC 6749 section
+// 3.1.2); empty: there is none.
+func checkRedirect(uri string) error {
+	if uri == "" {
+		return nil
+	}
+	u, err := url.Parse(uri)
+	if err != nil || len(uri) > maxRedirectURI || u.Host == "" || u.Fragment != "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
+		return invalid("redirect_uri must be an absolute http or https URL of at most %d bytes, without user and fragment", maxRedirectURI)
+	}
+	return nil
+}
+
+// DeleteIntegration removes an integration, or fails with
+// credential.ErrNotFound. Its accounts stay, and are not refreshed any more.
+func (r *Registry) DeleteIntegration(ctx context.Context, id string) error {
+	return r.remove(ctx, prefixIntegration+id)
+}
+
+// MarkBroken records that the provider refuses the client itself, and why. It
+// does nothing where the version is not the current one: an operator may have
+// mended it meanwhile.
+func (r *Registry) MarkBroken(ctx context.Context, id string, version uint64, reason string) error {
+	if len(reason) > maxReason {
+		reason = strings.ToValidUTF8(reason[:maxReason], "")
+	}
+	return r.setBroken(ctx, id, version, true, reason)
+}
+
+// MarkRecovered records that the provider accepts the client again. It does
+// nothing where the version is not the current one.
+func (r *Registry) MarkRecovered(ctx context.Context, id string, version uint64) error {
+	return r.setBroken(ctx, id, version, false, "")
+}
+
+func (r *Registry) setBroken(ctx context.Context, id string, version uint64, broken bool, reason string) error {
+	return r.edit(ctx, id, func(old *Integration) (*Integration, error) {
+		if old == nil || old.unusable || old.Version != version || old.Broken == broken {
+			return nil, nil
+		}
+		in := *old
+		in.Broken, in.Reason, in.Since = broken, reason, time.Time{}
+		if broken {
+			in.Since = time.Now().UTC()
+		}
+		return &in, nil
+	})
+}
+
+// edit changes an integration as fn says, again if it was changed meanwhile.
+// fn gets nil where there is none, and returns nil to leave it as it is.
+func (r *Registry) edit(ctx context.Context, id string, fn func(old *Integration) (*Integration, error)) error {
+	key := prefixIntegration + id
+	return again(ctx, func() error {
+		old, rev, err := r.stored(id)
+		if err != nil {
+			return err
+		}
+		in, err := fn(old)
+		if err != nil || in == nil {
+			return err
+		}
+		b, err := in.encode()
+		if err != nil {
+			return err
+		}
+		if len(b) > maxRecord {
+			return invalid("the integration takes %d bytes, at most %d are allowed; shorten its settings", len(b), maxRecord)
+		}
+		if _, err = r.kv.Put(ctx, key, rev, b); err == nil {
+			r.catchUp(ctx, key)
+		}
+		return err
+	})
+}
+
+// stored reads an integration from the store; nil: there is none.
+func (r *Registry) stored(id string) (*Integration, uint64, error) {
+	value, rev, err := r.kv.Get(prefixIntegration + id)
+	if errors.Is(err, credential.ErrNotFound) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	in, err := r.decodeIntegration(id, value)
+	return in, rev, err
+}
