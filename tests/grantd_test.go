@@ -32,6 +32,9 @@ var binary struct {
 func grantdBinary(t *testing.T) string {
 	t.Helper()
 	binary.once.Do(func() {
+		if binary.err = process.DependsOn(".."); binary.err != nil {
+			return
+		}
 		if binary.dir, binary.err = os.MkdirTemp("", "grantd-tests-"); binary.err != nil {
 			return
 		}
@@ -52,7 +55,8 @@ func grantdBinary(t *testing.T) string {
 // grantd is a running node, spoken to by plain HTTP.
 type grantd struct {
 	t    *testing.T
-	dir  string // its working directory
+	dir  string   // its working directory
+	env  []string // overrides of its configuration
 	proc *process.Process
 	base string
 	key  string
@@ -62,10 +66,11 @@ type grantd struct {
 // startTimeout bounds the start of a node, on a busy machine.
 const startTimeout = time.Minute
 
-// startGrantd runs a production node with a data folder of its own until t ends.
-func startGrantd(t *testing.T) *grantd {
+// startGrantd runs a production node with a data folder of its own until t
+// ends. env overrides its configuration.
+func startGrantd(t *testing.T, env ...string) *grantd {
 	t.Helper()
-	g := &grantd{t: t, dir: t.TempDir(), http: &http.Client{
+	g := &grantd{t: t, dir: t.TempDir(), env: env, http: &http.Client{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 256},
 		Timeout:   time.Minute,
 	}}
@@ -79,7 +84,7 @@ outgoing: {allow: [127.0.0.1]}
 		t.Fatal(err)
 	}
 	g.start()
-	key, err := os.ReadFile(filepath.Join(g.dir, "data", "admin.key"))
+	key, err := os.ReadFile(filepath.Join(g.dataDir(), "admin.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,10 +101,20 @@ outgoing: {allow: [127.0.0.1]}
 	return g
 }
 
+// dataDir is the node's data folder.
+func (g *grantd) dataDir() string {
+	for _, v := range g.env {
+		if dir, ok := strings.CutPrefix(v, "GRANTD_NODE_DATA_DIR="); ok {
+			return dir
+		}
+	}
+	return filepath.Join(g.dir, "data")
+}
+
 func (g *grantd) start() {
 	g.t.Helper()
 	cmd := exec.Command(grantdBinary(g.t), "serve", "--config", "grantd.yaml")
-	cmd.Dir = g.dir
+	cmd.Dir, cmd.Env = g.dir, append(os.Environ(), g.env...)
 	ctx, cancel := context.WithTimeout(g.t.Context(), startTimeout)
 	defer cancel()
 	p, err := process.Start(ctx, cmd, servingAddr)

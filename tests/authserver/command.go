@@ -7,12 +7,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"github.com/grantd/grantd/tests/process"
 )
 
 // command says how a server is started, or what to do where it cannot be.
 func command(kind Kind) (*exec.Cmd, error) {
 	servers, err := serversDir()
 	if err != nil {
+		return nil, err
+	}
+	if err := process.DependsOn(servers); err != nil {
 		return nil, err
 	}
 	if kind != OIDCProvider {
