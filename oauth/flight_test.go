@@ -225,3 +225,39 @@ func TestSlowAnswersEndWithTheContext(t *testing.T) {
 		tr.CloseIdleConnections()
 	}
 }
+
+// net/http tries again where a pooled connection had died and nothing was
+// written. What the first attempt said must not count for the second.
+func TestAttemptThatWroteNothingDoesNotCountAsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, second := range map[string]func(*http.Request, *httptrace.ClientTrace) error{
+			"no new connection": func(*http.Request, *httptrace.ClientTrace) error { return net.ErrClosed },
+			"too late for the body": func(r *http.Request, trace *httptrace.ClientTrace) error {
+				body, err := r.GetBody()
+				if err != nil {
+					return err
+				}
+				trace.GotConn(httptrace.GotConnInfo{})
+				trace.WroteHeaders()
+				time.Sleep(time.Minute) // virtual: the bubble's clock
+				_, err = io.ReadAll(body)
+				return err
+			},
+		} {
+			rt := roundTrip(func(r *http.Request) (*http.Response, error) {
+				trace := httptrace.ContextClientTrace(r.Context())
+				trace.GetConn("p.example:443")
+				trace.GotConn(httptrace.GotConnInfo{Reused: true})
+				trace.WroteHeaders()
+				_, err := io.ReadAll(r.Body)
+				trace.WroteRequest(httptrace.WroteRequestInfo{Err: net.ErrClosed})
+				trace.GetConn("p.example:443")
+				return nil, errors.Join(err, second(r, trace))
+			})
+			_, err := New(rt, Options{}).Refresh(t.Context(), registration("https://p.example"), credential.NewSecret("r"), nil)
+			if f := failure(t, err); f.Sent || f.Class != credential.Transient {
+				t.Errorf("%s: %v (sent: %v)", name, f, f.Sent)
+			}
+		}
+	})
+}
