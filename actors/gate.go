@@ -85,6 +85,7 @@ func (g *gate) route(ctx actor.Context, m message) {
 }
 
 func (g *gate) spawn(ctx actor.Context, ref credential.Ref) *child {
+	g.makeRoom(ctx)
 	a := newAccount(g.shard, ref, g.term)
 	stop := actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })
 	props := actor.PropsFromProducer(func() actor.Actor { return a }, actor.WithSupervisor(stop))
@@ -92,6 +93,28 @@ func (g *gate) spawn(ctx actor.Context, ref credential.Ref) *child {
 	g.kids[ref], g.byPID[c.pid.Id] = c, ref
 	g.shard.sys.counters.Actors.Add(1)
 	return c
+}
+
+// evictLooks is how many children are looked at to make room for one.
+const evictLooks = 8
+
+// makeRoom stops a few actors that have nothing to do right now, when there are
+// too many of them: an import of a million accounts must not leave a million
+// actors behind until they are swept.
+func (g *gate) makeRoom(ctx actor.Context) {
+	sys := g.shard.sys
+	if sys.counters.Actors.Load() < int64(sys.policy.MaxActors) {
+		return
+	}
+	looks, now := 0, time.Now()
+	for _, c := range g.kids { // in random order
+		if !c.stopping && c.account.idleSince(now) {
+			g.stop(ctx, c)
+		}
+		if looks++; looks == evictLooks {
+			return
+		}
+	}
 }
 
 // stop poisons the child: it works off its mailbox first. From here on nothing

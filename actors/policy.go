@@ -44,7 +44,8 @@ type Policy struct {
 	ShardConcurrency int
 	// MaxWaiting bounds the requests of callers that are inside actors.
 	MaxWaiting int
-	// MaxActors bounds the actors that are kept only to make reading faster.
+	// MaxActors is how many actors may stay without work; beyond it idle ones
+	// make room at once. One takes about 3 KB.
 	MaxActors int
 	// PassivateAfter is how long an actor stays without work.
 	PassivateAfter time.Duration
@@ -83,7 +84,7 @@ func (p Policy) withDefaults() Policy {
 	count(&p.Concurrency, 256)
 	count(&p.ShardConcurrency, 64)
 	count(&p.MaxWaiting, 65536)
-	count(&p.MaxActors, 100_000)
+	count(&p.MaxActors, 20_000)
 	set(&p.PassivateAfter, time.Minute)
 	set(&p.RefreshTokenWarning, 7*24*time.Hour)
 	return p
