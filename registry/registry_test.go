@@ -1,13 +1,17 @@
 package registry_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -20,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func open(t testing.TB, kv *registrytest.KV, changed func(string)) *registry.Registry {
+func open(t testing.TB, kv registry.KV, changed func(string)) *registry.Registry {
 	t.Helper()
 	kek, err := envelope.OpenKEK("file://"+t.TempDir()+"/kek.json", true)
 	if err != nil {
@@ -47,151 +51,6 @@ func spec() registry.IntegrationSpec {
 	}
 }
 
-func TestIntegrationIsReadBackWithItsFacts(t *testing.T) {
-	kv := &registrytest.KV{}
-	r := open(t, kv, nil)
-	in, created, err := r.PutIntegration(t.Context(), "crm", spec(), credential.NewSecret("hunter2-hunter2"))
-	if err != nil || !created || in.Version != 1 {
-		t.Fatalf("put: %+v, %v, %v", in, created, err)
-	}
-	got, ok := r.Integration("crm")
-	if !ok || got.Facts.TokenURL != "https://idp.example.com/token" || !got.HasSecret {
-		t.Fatalf("read back: %+v", got)
-	}
-	if secret, err := r.ClientSecret(t.Context(), got); err != nil || secret.Reveal() != "hunter2-hunter2" {
-		t.Errorf("client secret: %v", err)
-	}
-	err = kv.Scan("", func(key string, value []byte, _ uint64) error {
-		if strings.Contains(string(value), "hunter2") {
-			t.Errorf("%s holds the secret in plaintext", key)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestEditingKeepsTheSecretAndMends(t *testing.T) {
-	r := open(t, &registrytest.KV{}, nil)
-	ctx := t.Context()
-	if _, _, err := r.PutIntegration(ctx, "crm", spec(), credential.NewSecret("hunter2")); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.MarkBroken(ctx, "crm", 1, "invalid_client"); err != nil {
-		t.Fatal(err)
-	}
-	if in, _ := r.Integration("crm"); !in.Broken || in.Reason != "invalid_client" {
-		t.Fatalf("after MarkBroken: %+v", in)
-	}
-	in, created, err := r.PutIntegration(ctx, "crm", spec(), credential.Secret{})
-	if err != nil || created || in.Broken || in.Version != 2 {
-		t.Errorf("after the edit: %+v, %v, %v", in, created, err)
-	}
-	if secret, err := r.ClientSecret(ctx, in); err != nil || secret.Reveal() != "hunter2" {
-		t.Errorf("the secret was lost in the edit: %v", err)
-	}
-	if err := r.MarkBroken(ctx, "crm", 1, "late"); err != nil {
-		t.Fatal(err)
-	}
-	if in, _ := r.Integration("crm"); in.Broken {
-		t.Error("a failure of the version before marked the new one")
-	}
-	if err := r.MarkBroken(ctx, "crm", 2, "again"); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.MarkRecovered(ctx, "crm", 2); err != nil {
-		t.Fatal(err)
-	}
-	if in, _ := r.Integration("crm"); in.Broken {
-		t.Error("not recovered")
-	}
-}
-
-func TestBadIntegrationIsRefusedAndChangesNothing(t *testing.T) {
-	r := open(t, &registrytest.KV{}, nil)
-	for name, change := range map[string]func(*registry.IntegrationSpec){
-		"unknown provider": func(s *registry.IntegrationSpec) { s.Provider = "nosuch" },
-		"no client id":     func(s *registry.IntegrationSpec) { s.ClientID = "" },
-		"no token url":     func(s *registry.IntegrationSpec) { s.Overrides = nil },
-		"plain http": func(s *registry.IntegrationSpec) {
-			s.Overrides["token_url"] = json.RawMessage(`"http://idp.example.com/token"`)
-		},
-		"unknown field":    func(s *registry.IntegrationSpec) { s.Overrides["tokenurl"] = json.RawMessage(`"x"`) },
-		"wrong type":       func(s *registry.IntegrationSpec) { s.Overrides["token_url"] = json.RawMessage(`7`) },
-		"scope with space": func(s *registry.IntegrationSpec) { s.Scopes = []string{"a b"} },
-	} {
-		s := spec()
-		change(&s)
-		_, _, err := r.PutIntegration(t.Context(), "crm", s, credential.Secret{})
-		if !errors.Is(err, credential.ErrInvalid) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if _, _, err := r.PutIntegration(t.Context(), "a/b", spec(), credential.Secret{}); !errors.Is(err, credential.ErrInvalid) {
-		t.Errorf("bad id: %v", err)
-	}
-	if all := r.Integrations(); len(all) != 0 {
-		t.Errorf("left behind: %+v", all)
-	}
-}
-
-func TestKeyOpensWhatItIsForAndNothingLooksLikeIt(t *testing.T) {
-	kv := &registrytest.KV{}
-	r := open(t, kv, nil)
-	k, text, err := r.CreateKey(t.Context(), registry.KeySpec{Name: "ci", Tenant: "acme", Permissions: []string{"tokens:read"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, ok := r.Authenticate(text.Reveal())
-	if !ok || got.ID != k.ID || got.Tenant != "acme" {
-		t.Fatalf("authenticate: %+v, %v", got, ok)
-	}
-	for _, wrong := range []string{"", "gk_", "gk_" + k.ID, "gk_" + k.ID + "_", text.Reveal() + "x", text.Reveal()[:len(text.Reveal())-1], strings.ToUpper(text.Reveal()), "gk_0000000000000000_" + text.Reveal()[20:]} {
-		if _, ok := r.Authenticate(wrong); ok {
-			t.Errorf("%q opens", wrong)
-		}
-	}
-	_ = kv.Scan("key/", func(_ string, value []byte, _ uint64) error {
-		if strings.Contains(string(value), text.Reveal()) || strings.Contains(string(value), text.Reveal()[20:]) {
-			t.Error("the key is stored in plaintext")
-		}
-		return nil
-	})
-	if err := r.DeleteKey(t.Context(), k.ID); err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := r.Authenticate(text.Reveal()); ok {
-		t.Error("a deleted key still opens")
-	}
-	if err := r.DeleteKey(t.Context(), k.ID); !errors.Is(err, credential.ErrNotFound) {
-		t.Errorf("deleted twice: %v", err)
-	}
-}
-
-func TestAdminKeyIsWhatItsFileSays(t *testing.T) {
-	r := open(t, &registrytest.KV{}, nil)
-	ctx := t.Context()
-	first, second := credential.NewSecret("gk_first-first-first"), credential.NewSecret("second-second-second")
-	for _, text := range []credential.Secret{first, first, second} {
-		if err := r.EnsureAdmin(ctx, text, []string{"admin"}); err != nil {
-			t.Fatal(err)
-		}
-		if k, ok := r.Authenticate(text.Reveal()); !ok || k.ID != registry.AdminKeyID {
-			t.Errorf("the admin key does not open: %+v", k)
-		}
-	}
-	if _, ok := r.Authenticate(first.Reveal()); ok {
-		t.Error("the replaced admin key still opens")
-	}
-	if err := r.EnsureAdmin(ctx, credential.NewSecret("short"), nil); !errors.Is(err, credential.ErrInvalid) {
-		t.Errorf("a short admin key: %v", err)
-	}
-	if err := r.DeleteKey(ctx, registry.AdminKeyID); !errors.Is(err, credential.ErrInvalid) {
-		t.Errorf("the admin key was deleted: %v", err)
-	}
-}
-
 func TestWritesOfOtherNodesAreSeen(t *testing.T) {
 	kv := &registrytest.KV{}
 	writer := open(t, kv, nil)
@@ -203,7 +62,7 @@ func TestWritesOfOtherNodesAreSeen(t *testing.T) {
 		changed[id]++
 		mu.Unlock()
 		seen <- struct{}{}
-	}) // the newest OnChange is called, so writer sees its own writes only
+	})
 	if _, _, err := writer.PutIntegration(t.Context(), "crm", spec(), credential.Secret{}); err != nil {
 		t.Fatal(err)
 	}
@@ -218,6 +77,8 @@ func TestWritesOfOtherNodesAreSeen(t *testing.T) {
 	if _, ok := reader.Integration("crm"); ok {
 		t.Error("another node's delete is not seen")
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if changed["crm"] != 2 {
 		t.Errorf("told of %v", changed)
 	}
@@ -229,7 +90,7 @@ func TestEverythingIsThereAfterARestart(t *testing.T) {
 	if _, _, err := r.PutIntegration(t.Context(), "crm", spec(), credential.Secret{}); err != nil {
 		t.Fatal(err)
 	}
-	_, text, err := r.CreateKey(t.Context(), registry.KeySpec{Tenant: registry.AllTenants, Permissions: []string{"admin"}})
+	_, text, err := r.CreateKey(t.Context(), keySpec())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,20 +113,119 @@ func TestFirstValueOfASettingStays(t *testing.T) {
 	}
 }
 
-func BenchmarkAuthenticate(b *testing.B) {
-	r := open(b, &registrytest.KV{}, nil)
-	var text credential.Secret
-	for range 1000 {
-		var err error
-		if _, text, err = r.CreateKey(b.Context(), registry.KeySpec{Tenant: "acme", Permissions: []string{"tokens:read"}}); err != nil {
-			b.Fatal(err)
+func TestReaderThatCouldNotReadTriesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var broken atomic.Bool
+		kv := &registrytest.KV{BeforeGet: func(key string) error {
+			if broken.Load() && strings.HasPrefix(key, "integration/") {
+				return errors.New("disk says no")
+			}
+			return nil
+		}}
+		r := open(t, kv, nil)
+		if _, _, err := r.PutIntegration(t.Context(), "crm", spec(), credential.Secret{}); err != nil {
+			t.Fatal(err)
 		}
+		value, rev, err := kv.Get("integration/crm")
+		if err != nil {
+			t.Fatal(err)
+		}
+		broken.Store(true)
+		if _, err := kv.Put(t.Context(), "integration/crm", rev, bytes.Replace(value, []byte(`"version":1`), []byte(`"version":9`), 1)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if in, ok := r.Integration("crm"); !ok || in.Version != 1 {
+			t.Errorf("while it cannot be read, the last that was seen is shown; got %+v", in)
+		}
+		broken.Store(false)
+		time.Sleep(2 * time.Second)
+		if in, ok := r.Integration("crm"); !ok || in.Version != 9 {
+			t.Errorf("it was not read again: %+v", in)
+		}
+	})
+}
+
+func TestWhenAnythingMayHaveChangedAllIsReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kv := &registrytest.KV{}
+		told := map[string]int{}
+		writer := open(t, kv, nil)
+		for _, id := range []string{"crm", "erp"} {
+			if _, _, err := writer.PutIntegration(t.Context(), id, spec(), credential.Secret{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, text, err := writer.CreateKey(t.Context(), keySpec())
+		if err != nil {
+			t.Fatal(err)
+		}
+		deaf := &quiet{KV: kv}
+		r := open(t, deaf, func(id string) { told[id]++ })
+		if len(told) != 0 {
+			t.Errorf("told of what was there when it was opened: %v", told)
+		}
+		if err := writer.DeleteIntegration(t.Context(), "crm"); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := writer.PutIntegration(t.Context(), "new", spec(), credential.Secret{}); err != nil {
+			t.Fatal(err)
+		}
+		k, _ := r.Authenticate(text.Reveal())
+		if err := writer.DeleteKey(t.Context(), k.ID); err != nil {
+			t.Fatal(err)
+		}
+		deaf.tell(nil)
+		synctest.Wait()
+		if all := r.Integrations(); len(all) != 2 || all[0].ID != "erp" || all[1].ID != "new" {
+			t.Errorf("integrations: %v", all)
+		}
+		if _, ok := r.Authenticate(text.Reveal()); ok || len(r.Keys()) != 0 {
+			t.Error("the deleted key still opens")
+		}
+		if len(told) != 2 || told["crm"] != 1 || told["new"] != 1 {
+			t.Errorf("told of %v; want each that changed, once", told)
+		}
+	})
+}
+
+// quiet is a KV that tells of changes when the test says so.
+type quiet struct {
+	*registrytest.KV
+	tell func([]string)
+}
+
+func (q *quiet) OnChange(fn func([]string)) { q.tell = fn }
+
+func TestKeysetsAreCreatedOnceAndReplacedByWhoReadThem(t *testing.T) {
+	var late func() error // what somebody else does first
+	kv := &registrytest.KV{}
+	kv.Before = func(string) error {
+		if do := late; do != nil {
+			late = nil
+			return do()
+		}
+		return nil
 	}
-	presented := text.Reveal()
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, ok := r.Authenticate(presented); !ok {
-			b.Fatal("refused")
-		}
+	ctx, keysets := t.Context(), registry.Keysets{KV: kv}
+	if _, err := keysets.Load(ctx, "acme"); !errors.Is(err, envelope.ErrNoKeyset) {
+		t.Errorf("load of nothing: %v", err)
+	}
+	if err := keysets.Replace(ctx, "acme", nil, []byte("x")); !errors.Is(err, envelope.ErrNoKeyset) {
+		t.Errorf("replace of nothing: %v", err)
+	}
+	late = func() error { _, err := kv.Put(ctx, "keyset/acme", 0, []byte("faster")); return err }
+	if got, err := keysets.Create(ctx, "acme", []byte("slower")); err != nil || string(got) != "faster" {
+		t.Errorf("create: %q, %v; the first writer wins", got, err)
+	}
+	if err := keysets.Replace(ctx, "acme", []byte("slower"), []byte("x")); !errors.Is(err, credential.ErrConflict) {
+		t.Errorf("replace of what is not stored: %v", err)
+	}
+	late = func() error { return keysets.Replace(ctx, "acme", []byte("faster"), []byte("fastest")) }
+	if err := keysets.Replace(ctx, "acme", []byte("faster"), []byte("x")); !errors.Is(err, credential.ErrConflict) {
+		t.Errorf("replace that comes too late: %v", err)
+	}
+	if got, err := keysets.Load(ctx, "acme"); err != nil || string(got) != "fastest" {
+		t.Errorf("load: %q, %v", got, err)
 	}
 }

@@ -1,0 +1,243 @@
+package registry_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/registry"
+	"github.com/grantd/grantd/registry/registrytest"
+)
+
+func TestIntegrationIsReadBackWithItsFacts(t *testing.T) {
+	kv := &registrytest.KV{}
+	r := open(t, kv, nil)
+	in, created, err := r.PutIntegration(t.Context(), "crm", spec(), credential.NewSecret("hunter2-hunter2"))
+	if err != nil || !created || in.Version != 1 {
+		t.Fatalf("put: %+v, %v, %v", in, created, err)
+	}
+	got, ok := r.Integration("crm")
+	if !ok || got.Facts.TokenURL != "https://idp.example.com/token" || !got.HasSecret {
+		t.Fatalf("read back: %+v", got)
+	}
+	if secret, err := r.ClientSecret(t.Context(), got); err != nil || secret.Reveal() != "hunter2-hunter2" {
+		t.Errorf("client secret: %v", err)
+	}
+	err = kv.Scan("", func(key string, value []byte, _ uint64) error {
+		if strings.Contains(string(value), "hunter2") {
+			t.Errorf("%s holds the secret in plaintext", key)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEditingKeepsTheSecretAndMends(t *testing.T) {
+	r := open(t, &registrytest.KV{}, nil)
+	ctx := t.Context()
+	if _, _, err := r.PutIntegration(ctx, "crm", spec(), credential.NewSecret("hunter2")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.MarkBroken(ctx, "crm", 1, "invalid_client"); err != nil {
+		t.Fatal(err)
+	}
+	if in, _ := r.Integration("crm"); !in.Broken || in.Reason != "invalid_client" || in.Since.IsZero() {
+		t.Fatalf("after MarkBroken: %+v", in)
+	}
+	in, created, err := r.PutIntegration(ctx, "crm", spec(), credential.Secret{})
+	if err != nil || created || in.Broken || in.Version != 2 {
+		t.Errorf("after the edit: %+v, %v, %v", in, created, err)
+	}
+	if secret, err := r.ClientSecret(ctx, in); err != nil || secret.Reveal() != "hunter2" {
+		t.Errorf("the secret was lost in the edit: %v", err)
+	}
+	if err := r.MarkBroken(ctx, "crm", 1, "late"); err != nil {
+		t.Fatal(err)
+	}
+	if in, _ := r.Integration("crm"); in.Broken {
+		t.Error("a failure of the version before marked the new one")
+	}
+	if err := r.MarkBroken(ctx, "crm", 2, "again"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.MarkRecovered(ctx, "crm", 2); err != nil {
+		t.Fatal(err)
+	}
+	if in, _ := r.Integration("crm"); in.Broken || in.Reason != "" || !in.Since.IsZero() {
+		t.Errorf("not recovered: %+v", in)
+	}
+}
+
+func TestBadIntegrationIsRefusedAndChangesNothing(t *testing.T) {
+	r := open(t, &registrytest.KV{}, nil)
+	for name, change := range map[string]func(*registry.IntegrationSpec){
+		"unknown provider": func(s *registry.IntegrationSpec) { s.Provider = "nosuch" },
+		"no client id":     func(s *registry.IntegrationSpec) { s.ClientID = "" },
+		"no token url":     func(s *registry.IntegrationSpec) { s.Overrides = nil },
+		"plain http": func(s *registry.IntegrationSpec) {
+			s.Overrides["token_url"] = json.RawMessage(`"http://idp.example.com/token"`)
+		},
+		"unknown field":     func(s *registry.IntegrationSpec) { s.Overrides["tokenurl"] = json.RawMessage(`"x"`) },
+		"wrong type":        func(s *registry.IntegrationSpec) { s.Overrides["token_url"] = json.RawMessage(`7`) },
+		"scope with space":  func(s *registry.IntegrationSpec) { s.Scopes = []string{"a b"} },
+		"long scope":        func(s *registry.IntegrationSpec) { s.Scopes = []string{strings.Repeat("s", 1000)} },
+		"many scopes":       func(s *registry.IntegrationSpec) { s.Scopes = slices.Repeat([]string{"s"}, 1000) },
+		"odd client id":     func(s *registry.IntegrationSpec) { s.ClientID = "a\nb" },
+		"relative redirect": func(s *registry.IntegrationSpec) { s.RedirectURI = "/callback" },
+		"script redirect":   func(s *registry.IntegrationSpec) { s.RedirectURI = "javascript:alert(1)" },
+		"redirect fragment": func(s *registry.IntegrationSpec) { s.RedirectURI = "https://a.example/#x" },
+		"variable without a value": func(s *registry.IntegrationSpec) {
+			s.Overrides["token_url"] = json.RawMessage(`"https://{shop}.example.com/token"`)
+			s.Overrides["url_variables"] = json.RawMessage(`{"shop": ""}`)
+		},
+		"more than fits": func(s *registry.IntegrationSpec) {
+			s.Scopes = slices.Repeat([]string{strings.Repeat("s", 500)}, 200)
+		},
+	} {
+		s := spec()
+		change(&s)
+		_, _, err := r.PutIntegration(t.Context(), "crm", s, credential.Secret{})
+		if !errors.Is(err, credential.ErrInvalid) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	long := credential.NewSecret(strings.Repeat("hunter2", 10_000))
+	if _, _, err := r.PutIntegration(t.Context(), "crm", spec(), long); !errors.Is(err, credential.ErrInvalid) || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("long secret: %v", err)
+	}
+	if _, _, err := r.PutIntegration(t.Context(), "a/b", spec(), credential.Secret{}); !errors.Is(err, credential.ErrInvalid) {
+		t.Errorf("bad id: %v", err)
+	}
+	if all := r.Integrations(); len(all) != 0 {
+		t.Errorf("left behind: %+v", all)
+	}
+}
+
+func TestSecretOfOneVersionIsNotAnothers(t *testing.T) {
+	kv := &registrytest.KV{}
+	r := open(t, kv, nil)
+	for _, secret := range []string{"first", "second"} {
+		if _, _, err := r.PutIntegration(t.Context(), "crm", spec(), credential.NewSecret(secret)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	value, rev, err := kv.Get("integration/crm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, write := range map[string]func() error{
+		"another integration's": func() error { _, err := kv.Put(t.Context(), "integration/erp", 0, value); return err },
+		"another version's": func() error {
+			_, err := kv.Put(t.Context(), "integration/crm", rev, bytes.Replace(value, []byte(`"secret_version":2`), []byte(`"secret_version":1`), 1))
+			return err
+		},
+	} {
+		if err := write(); err != nil {
+			t.Fatal(err)
+		}
+		again := open(t, kv, nil)
+		for _, in := range again.Integrations() {
+			if in.ID == "crm" && name == "another integration's" {
+				continue
+			}
+			if _, err := r.ClientSecret(t.Context(), in); !errors.Is(err, credential.ErrSealed) {
+				t.Errorf("%s secret was opened for %s: %v", name, in.ID, err)
+			}
+		}
+	}
+}
+
+func TestEditThatLosesARaceIsComputedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var other *registry.Registry
+		races := 3
+		kv := &registrytest.KV{}
+		kv.Before = func(key string) error {
+			if races > 0 && other != nil && key == "integration/crm" {
+				races--
+				o := other
+				other = nil // its own write is not disturbed
+				defer func() { other = o }()
+				_, _, err := o.PutIntegration(t.Context(), "crm", spec(), credential.Secret{})
+				return err
+			}
+			return nil
+		}
+		r := open(t, kv, nil)
+		if _, _, err := r.PutIntegration(t.Context(), "crm", spec(), credential.Secret{}); err != nil {
+			t.Fatal(err)
+		}
+		other = open(t, kv, nil)
+		in, created, err := r.PutIntegration(t.Context(), "crm", spec(), credential.Secret{})
+		if err != nil || created || in.Version != 5 {
+			t.Errorf("version %d, created %v, %v; want 5: three others came first", in.Version, created, err)
+		}
+		if got, _ := r.Integration("crm"); got.Version != 5 {
+			t.Errorf("its own write is not read back: version %d", got.Version)
+		}
+	})
+}
+
+func TestEditThatAlwaysLosesGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		writes := 0
+		kv := &registrytest.KV{Before: func(string) error { writes++; return credential.ErrConflict }}
+		r := open(t, kv, nil)
+		began := time.Now()
+		if _, _, err := r.PutIntegration(t.Context(), "crm", spec(), credential.Secret{}); !errors.Is(err, credential.ErrConflict) {
+			t.Error(err)
+		}
+		if took := time.Since(began); writes > 20 || took < time.Second || took > 20*time.Second {
+			t.Errorf("%d writes in %v", writes, took)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		began = time.Now()
+		if _, _, err := r.PutIntegration(ctx, "crm", spec(), credential.Secret{}); err == nil || time.Since(began) > 50*time.Millisecond {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+func TestIntegrationThatFitsTheCatalogueNoMoreIsShownAsBroken(t *testing.T) {
+	kv := &registrytest.KV{}
+	old := `{"provider":"gone","client_id":"c","version":3,"created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-02T00:00:00Z"}`
+	for id, value := range map[string]string{"crm": old, "bad": "{"} {
+		if _, err := kv.Put(t.Context(), "integration/"+id, 0, []byte(value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, rev, err := kv.Get("integration/crm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, kv, nil)
+	in, ok := r.Integration("crm")
+	if !ok || !in.Broken || !strings.Contains(in.Reason, "provider") || in.Since.IsZero() {
+		t.Fatalf("shown as %+v", in)
+	}
+	if err := r.MarkRecovered(t.Context(), "crm", 3); err != nil {
+		t.Fatal(err)
+	}
+	if _, again, _ := kv.Get("integration/crm"); again != rev {
+		t.Error("what is broken in this build only was written for all")
+	}
+	if in, _, err := r.PutIntegration(t.Context(), "crm", spec(), credential.Secret{}); err != nil || in.Broken || in.Version != 4 {
+		t.Errorf("editing does not mend it: %+v, %v", in, err)
+	}
+	if _, ok := r.Integration("bad"); ok {
+		t.Error("a damaged record is shown")
+	}
+	if err := r.DeleteIntegration(t.Context(), "bad"); err != nil {
+		t.Errorf("a damaged record cannot be deleted: %v", err)
+	}
+}
