@@ -59,22 +59,30 @@ func checkAdminKey(key wire.Secret, what string) error {
 
 // ensureAdminKey returns the key of the file. Where there is no file it makes
 // one, mode 0600, with a new random key; a key that is set replaces what the
-// file holds.
-func ensureAdminKey(path string, set wire.Secret) (wire.Secret, error) {
+// file holds. undo puts the file back as it was: a second server on the same
+// data fails to start, and must not have changed the key of the first.
+func ensureAdminKey(path string, set wire.Secret) (key wire.Secret, undo func() error, err error) {
 	if set != "" {
 		if err := checkAdminKey(set, "--admin-key"); err != nil {
-			return "", err
+			return "", nil, err
 		}
-		return set, writeAdminKey(path, set)
 	}
-	key, err := readAdminKey(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return key, err
+	nothing := func() error { return nil }
+	old, err := readAdminKey(path)
+	switch {
+	case err == nil && (set == "" || set == old):
+		return old, nothing, nil
+	case err == nil:
+		return set, func() error { return writeAdminKey(path, old) }, writeAdminKey(path, set)
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", nil, err
 	}
-	random := make([]byte, 32)
-	_, _ = rand.Read(random) // never fails: crypto/rand ends the process instead
-	key = wire.Secret("grantd_" + base64.RawURLEncoding.EncodeToString(random))
-	return key, writeAdminKey(path, key)
+	if set == "" {
+		random := make([]byte, 32)
+		_, _ = rand.Read(random) // never fails: crypto/rand ends the process instead
+		set = wire.Secret("grantd_" + base64.RawURLEncoding.EncodeToString(random))
+	}
+	return set, nothing, writeAdminKey(path, set)
 }
 
 // writeAdminKey replaces the file in one step, so that a crash leaves the old

@@ -61,13 +61,13 @@ func dev(ctx context.Context, in *input, o devFlags, start nodeStarter) (err err
 		demoEnded = d.ended
 		c.Outgoing.Allow = append(c.Outgoing.Allow, d.addr)
 	}
-	key, err := ensureAdminKey(c.Auth.AdminKeyFile, wire.Secret(o.adminKey))
+	key, undoKey, err := ensureAdminKey(c.Auth.AdminKeyFile, wire.Secret(o.adminKey))
 	if err != nil {
 		return err
 	}
 	n, err := start(ctx, c, logger)
 	if err != nil {
-		return listenHint(err, c.HTTP.Listen, "--listen")
+		return errors.Join(listenHint(err, c.HTTP.Listen, "--listen"), undoKey())
 	}
 	defer func() { err = errors.Join(err, stop(ctx, n, c.HTTP.ShutdownTimeout)) }()
 	addr := reachable(n.Addr())

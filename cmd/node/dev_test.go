@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -153,6 +154,23 @@ func TestDevSaysWhichAddressIsTaken(t *testing.T) {
 	_, err = devRun(t, f, devFlags{data: t.TempDir(), demoListen: addr}, []string{"data"}, func(string, config.Config) {})
 	if err == nil || !strings.HasPrefix(err.Error(), addr+" is in use") || !strings.Contains(err.Error(), "--demo-listen") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestADevThatCannotStartLeavesTheKeyOfTheOther(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.key")
+	if _, _, err := ensureAdminKey(path, testKey); err != nil {
+		t.Fatal(err)
+	}
+	in := &input{Env: Env{Stdout: &bytes.Buffer{}, Stderr: &bytes.Buffer{}}, set: map[string]bool{"data": true}}
+	taken := errors.New("data directory is in use")
+	o := devFlags{data: filepath.Dir(path), noDemo: true, adminKey: "another-key-for-tests"}
+	err := dev(t.Context(), in, o, func(context.Context, config.Config, *slog.Logger) (runningNode, error) { return nil, taken })
+	if !errors.Is(err, taken) {
+		t.Errorf("got %v", err)
+	}
+	if key, err := readAdminKey(path); err != nil || key != testKey {
+		t.Errorf("the key was changed: %v", err)
 	}
 }
 

@@ -229,7 +229,7 @@ func TestStaleGenerationIsSentOnlyIfGiven(t *testing.T) {
 
 func TestTheKeyOfDevIsFoundForThisMachineOnly(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if _, err := ensureAdminKey("grantd-data/admin.key", testKey); err != nil {
+	if _, _, err := ensureAdminKey("grantd-data/admin.key", testKey); err != nil {
 		t.Fatal(err)
 	}
 	f := newFakeServer(t)

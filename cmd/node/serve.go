@@ -85,7 +85,7 @@ func checkConfig(in *input, c config.Config, warnings []string) error {
 // prepareAdminKey makes the first API key on the first start, and says where.
 func prepareAdminKey(c config.Config, logger *slog.Logger) error {
 	_, err := os.Stat(c.Auth.AdminKeyFile)
-	if _, keyErr := ensureAdminKey(c.Auth.AdminKeyFile, ""); keyErr != nil {
+	if _, _, keyErr := ensureAdminKey(c.Auth.AdminKeyFile, ""); keyErr != nil {
 		return keyErr
 	}
 	if errors.Is(err, fs.ErrNotExist) {

@@ -129,7 +129,7 @@ func TestAnAddressInUseSaysWhatToDo(t *testing.T) {
 func TestAdminKeyFiles(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "sub", "admin.key")
-	first, err := ensureAdminKey(path, "")
+	first, _, err := ensureAdminKey(path, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,22 +137,29 @@ func TestAdminKeyFiles(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
-	if again, err := ensureAdminKey(path, ""); err != nil || again != first {
+	if again, _, err := ensureAdminKey(path, ""); err != nil || again != first {
 		t.Errorf("the key changed: %v", err)
 	}
-	if set, err := ensureAdminKey(path, testKey); err != nil || set != testKey {
+	set, undo, err := ensureAdminKey(path, testKey)
+	if err != nil || set != testKey {
 		t.Errorf("set: %v", err)
 	}
 	if kept, err := readAdminKey(path); err != nil || kept != testKey {
 		t.Errorf("kept: %v", err)
 	}
+	if err := undo(); err != nil {
+		t.Error(err)
+	}
+	if back, err := readAdminKey(path); err != nil || back != first {
+		t.Errorf("not put back: %v", err)
+	}
 	for name, set := range map[string]string{"short": "short", "space": "sixteen bytes or more", "line": "sixteen-bytes-or\nmore"} {
-		if _, err := ensureAdminKey(path, wire.Secret(set)); err == nil || strings.Contains(err.Error(), set) {
+		if _, _, err := ensureAdminKey(path, wire.Secret(set)); err == nil || strings.Contains(err.Error(), set) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	empty := writeFile(t, filepath.Join(dir, "empty"), "")
-	if _, err := ensureAdminKey(empty, ""); err == nil || !strings.Contains(err.Error(), "the key has 0 bytes") {
+	if _, _, err := ensureAdminKey(empty, ""); err == nil || !strings.Contains(err.Error(), "the key has 0 bytes") {
 		t.Errorf("empty: %v", err)
 	}
 	entries, err := os.ReadDir(filepath.Dir(path))
