@@ -11,8 +11,10 @@ import (
 // not public and not allowed.
 var ErrAddressRefused = errors.New("oauth: address is not public")
 
-// Exception allows addresses that are not public: those of a prefix, or
-// whatever a host name resolves to.
+// Exception allows addresses that are not public: those of a prefix, or those
+// that a host name resolves to. A name never allows link-local addresses and
+// those of cloud metadata services: who can change the name would get the
+// machine's own credentials. Allow them by prefix if they are meant.
 type Exception struct {
 	Prefix netip.Prefix // not valid where Host is set
 	Host   string       // exactly this name, without regard to case
@@ -33,6 +35,14 @@ func (l allowlist) host(name string, port uint16) bool {
 	return false
 }
 
+// checkNamed refuses an address that not even an allowed name may lead to.
+func (l allowlist) checkNamed(at netip.AddrPort) error {
+	if !within(notByName, at.Addr().Unmap().WithZone("")) {
+		return nil
+	}
+	return l.check(at)
+}
+
 // check refuses an address that is neither public nor allowed.
 func (l allowlist) check(at netip.AddrPort) error {
 	addr := at.Addr().Unmap()
@@ -51,9 +61,14 @@ func (l allowlist) check(at netip.AddrPort) error {
 // on the public Internet. IPv6 is public within 2000::/3 only.
 var (
 	notPublic4 = prefixes(
+		"168.63.129.16/32", // the host of an Azure machine; public in form only
 		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
 		"192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
 		"224.0.0.0/4", "240.0.0.0/4",
+	)
+	notByName = prefixes(
+		"0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32", "::/128", "fe80::/10", "ff00::/8",
+		"168.63.129.16/32", "100.100.100.200/32", "192.0.0.192/32", "fd00:ec2::254/128",
 	)
 	public6    = netip.MustParsePrefix("2000::/3")
 	notPublic6 = prefixes("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -26,13 +27,16 @@ const maxRetryAfter = time.Hour
 // only one is never thrown away.
 func classify(a answer, m message, p catalog.Provider, now time.Time) *credential.Failure {
 	w := wordsOf(m, p.TokenPath)
-	if a.ok() && (a.cut != "" || w.code == "" || holdsToken(m, p.TokenPath)) {
+	if a.ok() && (a.cut != "" || holdsToken(m, p.TokenPath)) {
 		return nil
 	}
 	f := &credential.Failure{Status: a.status, Sent: true, RetryAfter: retryAfter(a.header, now), Detail: a.describe(m)}
 	if class, word, known := w.catalogueClass(p); known {
 		f.Class, f.Code = class, word
 		return f
+	}
+	if a.ok() && w.code == "" {
+		return nil
 	}
 	f.Class, f.Code = classByStatus(a.status, w.code), w.shown()
 	if f.Code == "" {
@@ -76,10 +80,31 @@ func (a answer) describe(m message) string {
 	if err != nil || len(media) > maxCode || strings.ContainsFunc(media, notMedia) {
 		media = "unknown content type"
 	}
+	if a.status >= 300 && a.status <= 399 {
+		return fmt.Sprintf("%s answered HTTP %d, a redirect to %s; it is not followed, correct the address if the end point has moved", a.host, a.status, a.redirectHost())
+	}
 	if a.cut != "" {
 		return fmt.Sprintf("%s answered HTTP %d, %s, and its body could not be read: %s", a.host, a.status, media, a.cut)
 	}
 	return fmt.Sprintf("%s answered HTTP %d, %s, %s, %d bytes", a.host, a.status, media, m.shape, len(a.body))
+}
+
+// redirectHost is the host that a redirect leads to, and nothing else of its
+// address, in which a server may have put anything.
+func (a answer) redirectHost() string {
+	u, err := url.Parse(a.header.Get("Location"))
+	switch {
+	case err != nil || len(u.Host) > 255 || strings.ContainsFunc(u.Host, notHost):
+		return "an address that cannot be read"
+	case u.Host == "":
+		return "an address of its own"
+	}
+	return u.Host
+}
+
+// notHost finds what does not belong into a host with its port.
+func notHost(r rune) bool {
+	return !(r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune(".-:[]", r))
 }
 
 // notMedia finds what does not belong into a media type (RFC 6838 section 4.2).

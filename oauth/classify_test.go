@@ -50,6 +50,10 @@ var answers = []struct {
 	{"200", 200, jsonType, `{"error":"invalid_grant"}`, catalog.Provider{}, credential.Terminal, "invalid_grant"},
 	{"200 and a form", 200, formType, `error=bad_refresh_token&error_description=x`, quirky, credential.Terminal, "bad_refresh_token"},
 	{"200 and ok false", 200, jsonType, `{"ok":false,"error":"ratelimited"}`, quirky, credential.Transient, "ratelimited"},
+	{"200 and own word in status", 200, jsonType, `{"status":"BAD_REFRESH_TOKEN"}`, quirky, credential.Terminal, "BAD_REFRESH_TOKEN"},
+	{"200 and own number", 200, jsonType, `{"errcode":190,"errmsg":"x"}`, quirky, credential.Terminal, "190"},
+	{"200, a token and an own word", 200, jsonType, `{"data":{"token":{"access_token":"a"}},"status":"gone"}`, quirky, 0, ""},
+	{"200 and ok", 200, jsonType, `{"ok":true,"status":"fine"}`, catalog.Provider{}, 0, ""},
 	{"200 and an unknown code", 200, jsonType, `{"error":"hm"}`, catalog.Provider{}, credential.Unrecognised, "hm"},
 	{"200, a token and an error", 200, jsonType, `{"access_token":"a","error":"odd"}`, catalog.Provider{}, 0, ""},
 	{"200 and an empty error", 200, jsonType, `{"access_token":"a","error":""}`, catalog.Provider{}, 0, ""},
@@ -147,8 +151,10 @@ func TestFailuresShowNothingOfAnAnswerButItsCode(t *testing.T) {
 func TestEchoedSecretsAreNotShown(t *testing.T) {
 	token := credential.NewSecret("1//0abcdefghijk-lmnop")
 	for code, want := range map[string]string{
-		sanitise("bad token " + token.Reveal()): "unprintable", sanitise(token.Reveal()): "unprintable",
-		"s3cr3t-of-the-client": "unprintable", "invalid_grant": "invalid_grant", "bad_token": "bad_token",
+		sanitise("bad token "+token.Reveal(), maxCode): "unprintable", sanitise(token.Reveal(), maxCode): "unprintable",
+		"token_ends_in_ghijk-lmnop": "token_ends_in_ghijk-lmnop", "token_ends_in_defghijk-lmnop": "unprintable",
+		"form_1_2F_2F0abcdefgh": "unprintable",
+		"s3cr3t-of-the-client":  "unprintable", "invalid_grant": "invalid_grant", "bad_token": "bad_token",
 	} {
 		f := &credential.Failure{Code: code}
 		hideSecrets(f, token, credential.NewSecret(clientSecret), credential.Secret{})
@@ -204,7 +210,7 @@ func checkUsable(t *testing.T, a answer, g credential.Grant) {
 
 func checkSafe(t *testing.T, a answer, f *credential.Failure) {
 	t.Helper()
-	if f.Class < credential.Transient || f.Class > credential.Unrecognised || f.Code == "" || f.Code != sanitise(f.Code) ||
+	if f.Class < credential.Transient || f.Class > credential.Unrecognised || f.Code == "" || f.Code != sanitise(f.Code, maxCode) ||
 		!f.Sent || f.RetryAfter < 0 || f.RetryAfter > maxRetryAfter || len(f.Detail) > 300 || strings.ContainsFunc(f.Detail, notVSCHAR) {
 		t.Fatalf("HTTP %d %q became %+v", a.status, a.body, f)
 	}

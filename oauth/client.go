@@ -33,7 +33,7 @@ type Options struct {
 // Client asks authorization servers. It keeps no state between calls, never
 // retries, and may be used by many goroutines.
 type Client struct {
-	http      http.Client
+	rt        http.RoundTripper
 	timeout   time.Duration
 	userAgent string
 }
@@ -44,7 +44,7 @@ type Client struct {
 // calls the hooks of net/http/httptrace lets failures be told apart more
 // exactly.
 func New(rt http.RoundTripper, o Options) *Client {
-	c := &Client{timeout: o.Timeout, userAgent: o.UserAgent}
+	c := &Client{rt: rt, timeout: o.Timeout, userAgent: o.UserAgent}
 	if c.timeout <= 0 {
 		c.timeout = DefaultTimeout
 	}
@@ -52,12 +52,7 @@ func New(rt http.RoundTripper, o Options) *Client {
 		c.userAgent = "grantd"
 	}
 	if rt == nil { // net/http's own default would reach private addresses
-		rt = NewTransport(TransportOptions{})
-	}
-	c.http = http.Client{
-		Transport: rt,
-		// A redirect would carry the tokens to a host that nobody configured.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		c.rt = NewTransport(TransportOptions{})
 	}
 	return c
 }

@@ -99,7 +99,7 @@ func notVSCHAR(r rune) bool { return r < 0x20 || r > 0x7e }
 // tokenType is Bearer (RFC 6750) unless the answer says otherwise.
 func (o object) tokenType() string {
 	s, _ := o.text("token_type")
-	if s = sanitise(s); s == "" || strings.EqualFold(s, "bearer") {
+	if s = sanitise(s, maxCode); s == "" || strings.EqualFold(s, "bearer") {
 		return "Bearer"
 	}
 	return s

@@ -40,8 +40,8 @@ func (p params) setScopes(provider catalog.Provider, scopes []string) {
 // parameters, or returns the user and password for HTTP Basic.
 func (p params) authenticate(reg Registration) (user, password string, basic bool) {
 	method := reg.Provider.TokenAuthMethod
-	if method == "" && reg.ClientSecret.IsZero() {
-		method = catalog.NoSecret
+	if reg.ClientSecret.IsZero() {
+		method = catalog.NoSecret // a public client, whatever others do at this provider
 	}
 	switch method {
 	case catalog.ClientSecretPost:

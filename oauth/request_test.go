@@ -59,6 +59,13 @@ func TestRequestsOnTheWire(t *testing.T) {
 			want:   map[string]string{"grant_type": "refresh_token", "refresh_token": "r&=+ /1", "scope": "x y", "client_id": "the-client", "client_secret": clientSecret},
 		},
 		{
+			name: "basic without a secret",
+			change: func(r *Registration) {
+				r.Provider.TokenAuthMethod, r.ClientSecret = catalog.ClientSecretBasic, credential.Secret{}
+			},
+			want: map[string]string{"grant_type": "refresh_token", "refresh_token": "r&=+ /1", "client_id": "the-client"},
+		},
+		{
 			name: "public, JSON, commas", scopes: []string{"x", "y"}, asJSON: true,
 			change: func(r *Registration) {
 				r.Provider.TokenAuthMethod, r.Provider.TokenBodyFormat, r.Provider.ScopeSeparator = catalog.NoSecret, catalog.JSONBody, ","

@@ -24,7 +24,13 @@ type answer struct {
 
 func (a answer) ok() bool { return a.status >= 200 && a.status <= 299 }
 
-// send makes the call once.
+// errNoAnswer is a round tripper that returned neither an answer nor an error.
+var errNoAnswer = errors.New("oauth: no answer")
+
+// send makes the call once. It goes to the round tripper itself and not through
+// an http.Client, which looks into redirects: one would carry the tokens to a
+// host that nobody configured, and one that leads nowhere would be an error in
+// place of an answer.
 func (c *Client) send(ctx context.Context, call call) (answer, *credential.Failure) {
 	u, failure := call.target()
 	if failure != nil {
@@ -36,7 +42,10 @@ func (c *Client) send(ctx context.Context, call call) (answer, *credential.Failu
 	if err != nil { // its text may show the address
 		return answer{}, &credential.Failure{Class: credential.Misconfigured, Code: "bad_" + call.endpoint, Detail: "no request can be made for " + call.endpoint}
 	}
-	res, err := c.http.Do(req)
+	res, err := c.rt.RoundTrip(req)
+	if err == nil && (res == nil || res.Body == nil) {
+		err = errNoAnswer
+	}
 	if err != nil {
 		return answer{}, lost(f, u, err)
 	}

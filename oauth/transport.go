@@ -91,18 +91,18 @@ func (d dialer) dial(ctx context.Context, network, address string) (net.Conn, er
 	if err != nil {
 		return nil, fmt.Errorf("oauth: dial: port of %s: %w", host, err)
 	}
+	check := d.allow.check
+	if d.allow.host(host, uint16(port)) {
+		check = d.allow.checkNamed
+	}
 	nd := net.Dialer{Timeout: d.timeout, Resolver: d.resolver}
-	if !d.allow.host(host, uint16(port)) {
-		nd.Control = d.control
+	// Control is called with the resolved address, before the socket connects.
+	nd.Control = func(_, address string, _ syscall.RawConn) error {
+		at, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrAddressRefused, err)
+		}
+		return check(at)
 	}
 	return nd.DialContext(ctx, network, address)
-}
-
-// control is called with the resolved address, before the socket connects.
-func (d dialer) control(_, address string, _ syscall.RawConn) error {
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrAddressRefused, err)
-	}
-	return d.allow.check(at)
 }

@@ -34,7 +34,7 @@ func TestOnlyPublicAddressesArePublic(t *testing.T) {
 		"8.8.8.8": true, "1.1.1.1": true, "172.15.255.255": true, "172.32.0.1": true, "100.63.255.255": true, "100.128.0.0": true, "192.0.1.1": true,
 		"2606:4700::1111": true, "2a00:1450::1": true, "::ffff:8.8.8.8": true, "64:ff9b::808:808": true,
 		"0.0.0.0": false, "0.1.2.3": false, "127.0.0.1": false, "127.255.255.254": false, "10.0.0.1": false, "172.16.0.1": false, "172.31.255.255": false,
-		"192.168.1.1": false, "169.254.169.254": false, "100.64.0.1": false, "100.127.255.255": false, "192.0.0.8": false, "192.0.2.1": false,
+		"192.168.1.1": false, "169.254.169.254": false, "100.64.0.1": false, "100.127.255.255": false, "192.0.0.8": false, "168.63.129.16": false, "192.0.2.1": false,
 		"198.18.0.1": false, "198.51.100.1": false, "203.0.113.1": false, "224.0.0.1": false, "239.255.255.250": false, "240.0.0.1": false, "255.255.255.255": false,
 		"::": false, "::1": false, "::127.0.0.1": false, "::ffff:127.0.0.1": false, "::ffff:10.0.0.1": false, "::ffff:169.254.169.254": false,
 		"fc00::1": false, "fd00:ec2::254": false, "fe80::1": false, "fe80::1%eth0": false, "fec0::1": false, "ff02::1": false,
@@ -164,6 +164,42 @@ func TestAllowedNamesAreReached(t *testing.T) {
 	}
 }
 
+// Whoever can change what an allowed name resolves to must not get at the
+// metadata service of the cloud.
+func TestAllowedNamesDoNotLeadToMetadata(t *testing.T) {
+	list := allowlist{{Host: "idp.internal"}, {Prefix: netip.MustParsePrefix("169.254.7.0/24")}}
+	for text, want := range map[string]bool{
+		"10.0.0.1:443": true, "127.0.0.1:443": true, "100.64.0.1:443": true, "[fd00::1]:443": true, "8.8.8.8:443": true, "169.254.7.1:443": true,
+		"169.254.169.254:80": false, "[::ffff:169.254.169.254]:80": false, "[fe80::1%eth0]:80": false, "[fd00:ec2::254]:80": false,
+		"100.100.100.200:80": false, "168.63.129.16:80": false, "192.0.0.192:80": false, "0.0.0.0:80": false, "[::]:80": false, "224.0.0.1:80": false,
+	} {
+		if err := list.checkNamed(netip.MustParseAddrPort(text)); (err == nil) != want {
+			t.Errorf("%s: %v, want allowed: %v", text, err, want)
+		}
+	}
+	tr := NewTransport(TransportOptions{Allow: []Exception{{Host: "idp.internal"}}, Resolver: nameServer(t, "169.254.169.254")})
+	defer tr.CloseIdleConnections()
+	_, err := New(tr, Options{}).Refresh(deadlineIn(t, 20*time.Second), registration("http://idp.internal"), credential.NewSecret("r"), nil)
+	wantFailure(t, err, credential.Misconfigured, "address_refused", false)
+}
+
+func TestRedirectsNameOnlyTheHostTheyLeadTo(t *testing.T) {
+	for location, want := range map[string]string{
+		"https://new.example:8443/hunter2?x=hunter2#hunter2": "new.example:8443", "https://hunter2:hunter2@new.example/": "new.example",
+		"/hunter2": "an address of its own", "": "an address of its own", "http://[::bad": "cannot be read", "https://hunter2\u00a0/": "cannot be read",
+	} {
+		rt := roundTrip(func(r *http.Request) (*http.Response, error) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			return &http.Response{StatusCode: 307, Header: http.Header{"Location": {location}}, Body: http.NoBody, Request: r}, nil
+		})
+		_, err := New(rt, Options{}).Refresh(t.Context(), registration("https://p.example"), credential.NewSecret("r"), nil)
+		f := wantFailure(t, err, credential.Misconfigured, "redirect", true)
+		if !strings.Contains(f.Detail, want) || strings.Contains(f.Detail, "hunter2") {
+			t.Errorf("%q: %q should name %q and nothing else of it", location, f.Detail, want)
+		}
+	}
+}
+
 // A redirect must not be followed even where its target could be reached.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	var reached atomic.Bool
@@ -173,7 +209,10 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		srv := httptest.NewServer(http.RedirectHandler(target.URL, status))
 		tr := NewTransport(TransportOptions{Allow: loopback})
 		_, err := New(tr, Options{}).Refresh(deadlineIn(t, 20*time.Second), registration(srv.URL), credential.NewSecret("r"), nil)
-		wantFailure(t, err, credential.Misconfigured, "redirect", true)
+		f := wantFailure(t, err, credential.Misconfigured, "redirect", true)
+		if !strings.Contains(f.Detail, strings.TrimPrefix(target.URL, "http://")) {
+			t.Errorf("%q does not name the target", f.Detail)
+		}
 		tr.CloseIdleConnections()
 		srv.Close()
 	}
@@ -256,7 +295,7 @@ func TestProxiesOfTheEnvironmentAreIgnored(t *testing.T) {
 	if tr := NewTransport(TransportOptions{}); tr.Proxy != nil {
 		t.Error("the transport uses a proxy: the address would be the proxy's, and its check void")
 	}
-	if c := New(nil, Options{}); c.http.Transport == nil {
+	if c := New(nil, Options{}); c.rt == nil {
 		t.Error("without a transport net/http's own would be used")
 	}
 }

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 
@@ -12,12 +13,12 @@ import (
 const maxCode = 64
 
 // sanitise writes every run of characters that are not letters, digits and
-// . _ - as one underscore, and keeps at most [maxCode] bytes. It is how codes
-// are shown, and how the catalogue writes them.
-func sanitise(s string) string {
+// . _ - as one underscore, and keeps at most limit bytes. It is how codes are
+// shown, and how the catalogue writes them.
+func sanitise(s string, limit int) string {
 	var b strings.Builder
 	gap := false
-	for i := 0; i < len(s) && b.Len() < maxCode; i++ {
+	for i := 0; i < len(s) && b.Len() < limit; i++ {
 		c := s[i]
 		switch {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
@@ -81,13 +82,13 @@ func (w *words) collect(o object) {
 	}
 }
 
-func (w *words) add(s string) { w.all = append(w.all, sanitise(s)) }
+func (w *words) add(s string) { w.all = append(w.all, sanitise(s, maxCode)) }
 
 // shown is the code for people: the OAuth error, else the first other word
 // that is not a mere number.
 func (w *words) shown() string {
 	if w.code != "" {
-		return sanitise(w.code)
+		return sanitise(w.code, maxCode)
 	}
 	for _, s := range w.all {
 		if strings.ContainsFunc(s, func(r rune) bool { return r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' }) {
@@ -138,17 +139,32 @@ func standardClass(code string) (credential.Class, bool) {
 	return credential.Unrecognised, false
 }
 
-// hideSecrets takes the code away where a server echoed a secret as its error.
+// hideSecrets takes the code away where a server echoed a secret, or a part of
+// one, as its error: in plain, or form-encoded as it stood in the request.
 func hideSecrets(f *credential.Failure, secrets ...credential.Secret) {
-	const telling = 8 // bytes of a secret that must not be shown
 	if _, known := standardClass(f.Code); known {
 		return
 	}
 	for _, s := range secrets {
-		text := sanitise(s.Reveal())
-		if len(text) >= telling && strings.Contains(f.Code, text[:telling]) || text != "" && text == f.Code {
+		plain := s.Reveal()
+		if echoes(f.Code, sanitise(plain, len(plain))) || echoes(f.Code, sanitise(url.QueryEscape(plain), 3*len(plain))) {
 			f.Code = "unprintable"
 			return
 		}
 	}
+}
+
+// echoes reports whether a code is the secret or shares a part with it that is
+// long enough to be no accident.
+func echoes(code, secret string) bool {
+	const telling = 12 // bytes
+	if len(secret) <= telling {
+		return secret != "" && (code == secret || len(secret) >= telling/2 && strings.Contains(code, secret))
+	}
+	for i := 0; i+telling <= len(code); i++ {
+		if strings.Contains(secret, code[i:i+telling]) {
+			return true
+		}
+	}
+	return false
 }
