@@ -165,6 +165,7 @@ const (
 	healthy                // it answered sensibly, be it with a refusal of this grant
 	failing                // it failed, or did not answer
 	limited                // it asked for a pause
+	refused                // it refused the client itself
 )
 
 // leave gives a place back and learns from the request. pause is what the
@@ -185,6 +186,9 @@ func (ln *lane) learn(v verdict, pause time.Duration, now time.Time, p Policy) {
 		ln.probing = false
 	case healthy:
 		ln.failures, ln.opened, ln.probing = 0, 0, false
+	case refused: // until the integration is marked broken everywhere
+		ln.failures, ln.opened, ln.probing = 0, 0, false
+		ln.openUntil, ln.nextProbe = now.Add(p.BreakerMin), now.Add(p.BrokenProbe)
 	case limited:
 		ln.probing = false
 		if until := now.Add(min(pause, p.MaxRetryAfter)); until.After(ln.openUntil) {

@@ -130,6 +130,37 @@ func TestDeadGrantIsLeftAloneUntilItIsAuthorisedAgain(t *testing.T) {
 	})
 }
 
+func TestMendedIntegrationGoesOnAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		var refs []credential.Ref
+		for _, id := range []string{"a", "b", "c", "d", "e"} {
+			ref, _ := r.account(id)
+			refs = append(refs, ref)
+		}
+		fault := addFault(t, r, strict.Fault{Kind: strict.FaultInvalidClient})
+		time.Sleep(2 * time.Hour)
+		_, err := r.system.Token(t.Context(), refs[0], 0)
+		if !errors.Is(err, credential.ErrMisconfigured) {
+			t.Errorf("a caller is told %v", err)
+		}
+		if n := r.provider.Report().Refreshes; n < 30 || n > 130 {
+			t.Errorf("%d requests in an hour of misconfiguration, want about one a minute", n)
+		}
+		if !r.provider.RemoveFault(fault) {
+			t.Fatal("the fault is gone already")
+		}
+		r.ints.mend()
+		r.system.Resume("demo")
+		time.Sleep(5 * time.Second)
+		for _, ref := range refs {
+			if tok := r.token(ref); !r.provider.TokenLive(tok.Secret) {
+				t.Errorf("%s: five seconds after it was mended the token is dead", ref)
+			}
+		}
+		r.kept()
+	})
+}
+
 func TestAnswerIsSalvagedAfterACrash(t *testing.T) {
 	crashAt(t, actors.PointSettling, func(t *testing.T, r *rig, ref credential.Ref) {
 		time.Sleep(time.Second)

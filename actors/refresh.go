@@ -299,7 +299,7 @@ func (a *account) settled(j *job, f *credential.Failure) {
 	if f != nil {
 		err = &credential.Unavailable{Err: credential.ErrProviderUnavailable, Reason: f.Class.String() + ": " + f.Code, RetryAfter: max(time.Until(a.rec.NextRefreshAt), 0)}
 		if f.Class == credential.Misconfigured {
-			err = &credential.Unavailable{Err: credential.ErrMisconfigured, Reason: f.Code, RetryAfter: max(time.Until(a.rec.NextRefreshAt), 0)}
+			err = &credential.Unavailable{Err: credential.ErrMisconfigured, Reason: f.Code, RetryAfter: sys.policy.BrokenProbe}
 		}
 	}
 	a.finish(j, err)
@@ -332,8 +332,10 @@ func (a *account) report(j *job, s settlement) {
 // judge is what a failure says about the provider rather than the grant.
 func judge(f *credential.Failure) verdict {
 	switch {
-	case f == nil || f.Class == credential.Terminal || f.Class == credential.Misconfigured:
+	case f == nil || f.Class == credential.Terminal:
 		return healthy
+	case f.Class == credential.Misconfigured:
+		return refused
 	case f.RetryAfter > 0:
 		return limited
 	default:

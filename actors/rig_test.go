@@ -220,6 +220,13 @@ func (i *integrations) MarkBroken(_ context.Context, _ string, version uint64, r
 	return nil
 }
 
+// mend is an operator's edit.
+func (i *integrations) mend() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.in.Broken, i.in.Reason, i.in.Version = false, "", i.in.Version+1
+}
+
 func (i *integrations) MarkRecovered(_ context.Context, _ string, version uint64) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()

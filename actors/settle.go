@@ -148,7 +148,9 @@ func (s *settlement) fail(rec credential.Account, ans answer, c circumstances) {
 	case credential.Unrecognised:
 		wait = c.policy.refusalBackoff(a.Refusals, c.draw)
 	case credential.Misconfigured:
-		wait = c.policy.BrokenProbe + time.Duration(c.draw*float64(c.policy.BrokenProbe))
+		// It is the integration that waits, in its lane; when that is mended, its
+		// accounts go on at once.
+		wait = c.policy.backoff(1, c.draw)
 	}
 	a.NextRefreshAt = c.now.Add(max(wait, min(f.RetryAfter, c.policy.MaxRetryAfter)))
 	if rec.Claim.Uncertain || f.Class == credential.Ambiguous {

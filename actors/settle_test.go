@@ -144,8 +144,11 @@ func TestUnrecognisedRefusalEndsAfterAFewTries(t *testing.T) {
 
 func TestMisconfigurationEndsNoGrant(t *testing.T) {
 	s := mustSettle(t, inFlight(), failure(credential.Misconfigured), given())
-	if s.after.State != credential.StateActive || len(s.events) != 0 || s.after.NextRefreshAt.IsZero() {
-		t.Errorf("after invalid_client: %+v, events %v", s.after, s.events)
+	if s.after.State != credential.StateActive || len(s.events) != 0 {
+		t.Errorf("after invalid_client: %s, events %v", s.after.State, s.events)
+	}
+	if wait := s.after.NextRefreshAt.Sub(t0); wait <= 0 || wait > time.Second {
+		t.Errorf("the account itself waits %v; it must go on as soon as its integration is mended", wait)
 	}
 }
 

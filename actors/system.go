@@ -173,9 +173,13 @@ func parseAnswer(b []byte) (ans answer, err error) {
 	return ans, nil
 }
 
-// Resume forgets what was held against an integration and looks at once for
-// refreshes that waited for it: it was edited, or mended.
+// Resume says that an integration was written. Unless it is marked broken, what
+// was held against it is forgotten, and refreshes that waited for it are looked
+// for at once.
 func (s *System) Resume(integration string) {
+	if in, ok := s.integrations.Lookup(integration); ok && in.Broken {
+		return
+	}
 	s.lanes.reset(integration)
 	for _, sh := range s.shards {
 		sh.sched.rescan()
