@@ -16,7 +16,7 @@ func tryEnter(l *lanes, in Integration, urgent bool, started *[]string, name str
 
 func TestCircuitOpensAfterFailuresAndClosesAfterASuccess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := Policy{BreakerFailures: 3}.withDefaults()
+		p := Policy{BreakerFailures: 3}.WithDefaults()
 		l, in := newLanes(p), Integration{ID: "x"}
 		defer l.close()
 		var started []string
@@ -55,7 +55,7 @@ func TestCircuitOpensAfterFailuresAndClosesAfterASuccess(t *testing.T) {
 
 func TestRetryAfterPausesTheWholeIntegration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, in := newLanes(Policy{}.withDefaults()), Integration{ID: "x"}
+		l, in := newLanes(Policy{}.WithDefaults()), Integration{ID: "x"}
 		defer l.close()
 		var started []string
 		_ = tryEnter(l, in, true, &started, "r")
@@ -74,7 +74,7 @@ func TestRetryAfterPausesTheWholeIntegration(t *testing.T) {
 }
 
 func TestCallersGoBeforeTheSchedule(t *testing.T) {
-	l, in := newLanes(Policy{}.withDefaults()), Integration{ID: "x", Concurrency: 1}
+	l, in := newLanes(Policy{}.WithDefaults()), Integration{ID: "x", Concurrency: 1}
 	defer l.close()
 	var started []string
 	for _, r := range []struct {
@@ -94,7 +94,7 @@ func TestCallersGoBeforeTheSchedule(t *testing.T) {
 
 func TestRateIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, in := newLanes(Policy{}.withDefaults()), Integration{ID: "x", RatePerSecond: 10, Burst: 5}
+		l, in := newLanes(Policy{}.WithDefaults()), Integration{ID: "x", RatePerSecond: 10, Burst: 5}
 		defer l.close()
 		begun := make(chan time.Time, 100)
 		start := time.Now()
@@ -114,7 +114,7 @@ func TestRateIsKept(t *testing.T) {
 
 func TestMisconfiguredIntegrationIsProbedNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := Policy{}.withDefaults()
+		p := Policy{}.WithDefaults()
 		l, in := newLanes(p), Integration{ID: "x", Broken: true, Reason: "invalid_client"}
 		defer l.close()
 		var started []string

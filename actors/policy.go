@@ -8,7 +8,7 @@ import (
 )
 
 // Policy holds the times and bounds of refreshing. The zero value of a field
-// means its default, which [Policy.withDefaults] documents by setting it.
+// means its default, which [Policy.WithDefaults] documents by setting it.
 type Policy struct {
 	// MarginMin and MarginMax bound how long before expiry a token is
 	// refreshed; the moment is drawn between them for each token. For tokens
@@ -54,7 +54,8 @@ type Policy struct {
 	RefreshTokenWarning time.Duration
 }
 
-func (p Policy) withDefaults() Policy {
+// WithDefaults returns the policy with the default in place of every zero field.
+func (p Policy) WithDefaults() Policy {
 	set := func(d *time.Duration, v time.Duration) {
 		if *d == 0 {
 			*d = v
@@ -92,7 +93,7 @@ func (p Policy) withDefaults() Policy {
 
 // Validate says what cannot work.
 func (p Policy) Validate() error {
-	p = p.withDefaults()
+	p = p.WithDefaults()
 	switch {
 	case p.MarginMin < 0 || p.MarginMax < p.MarginMin:
 		return fmt.Errorf("refresh margin from %v to %v: the first must not be negative nor larger than the second", p.MarginMin, p.MarginMax)

@@ -11,7 +11,7 @@ import (
 var t0 = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 func TestRefreshHappensOneToThreeMinutesBeforeExpiry(t *testing.T) {
-	p := Policy{}.withDefaults()
+	p := Policy{}.WithDefaults()
 	for _, lifetime := range []time.Duration{10 * time.Minute, time.Hour, 24 * time.Hour, 90 * 24 * time.Hour} {
 		for _, r := range []float64{0, 0.25, 0.5, 0.999999} {
 			before := t0.Add(lifetime).Sub(p.refreshAt(t0, t0.Add(lifetime), r))
@@ -23,7 +23,7 @@ func TestRefreshHappensOneToThreeMinutesBeforeExpiry(t *testing.T) {
 }
 
 func TestShortLivedTokensAreRefreshedInProportion(t *testing.T) {
-	p := Policy{}.withDefaults()
+	p := Policy{}.WithDefaults()
 	for _, tc := range []struct {
 		lifetime time.Duration
 		draw     float64
@@ -43,7 +43,7 @@ func TestShortLivedTokensAreRefreshedInProportion(t *testing.T) {
 }
 
 func TestBackoffGrowsAndStaysInItsBounds(t *testing.T) {
-	p := Policy{}.withDefaults()
+	p := Policy{}.WithDefaults()
 	last := time.Duration(0)
 	for n := 1; n < 40; n++ {
 		low, high := p.backoff(n, 0), p.backoff(n, 0.999999)
@@ -100,7 +100,7 @@ func TestServesOnlyTokensThatLiveLongEnough(t *testing.T) {
 }
 
 func TestUnknownLifetimeIsTakenFromTheBestSource(t *testing.T) {
-	p := Policy{}.withDefaults()
+	p := Policy{}.WithDefaults()
 	for _, tc := range []struct {
 		told, learned, catalogue, want time.Duration
 		assumed                        bool
@@ -138,7 +138,7 @@ func FuzzRefreshTimeLiesBetweenIssueAndExpiry(f *testing.F) {
 	f.Add(int64(3600), 0.5)
 	f.Add(int64(1), 0.0)
 	f.Add(int64(-1), 0.9)
-	p := Policy{}.withDefaults()
+	p := Policy{}.WithDefaults()
 	f.Fuzz(func(t *testing.T, seconds int64, draw float64) {
 		if seconds > 1e9 || seconds < -1e9 || !(draw >= 0 && draw < 1) {
 			t.Skip()
@@ -152,7 +152,7 @@ func FuzzRefreshTimeLiesBetweenIssueAndExpiry(f *testing.F) {
 }
 
 func TestJitterSpreadsRefreshes(t *testing.T) {
-	p := Policy{}.withDefaults()
+	p := Policy{}.WithDefaults()
 	r := rand.New(rand.NewPCG(1, 2))
 	buckets := map[int]int{}
 	for range 12_000 {

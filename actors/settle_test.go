@@ -20,7 +20,7 @@ func inFlight() credential.Account {
 
 func given() circumstances {
 	return circumstances{
-		policy: Policy{}.withDefaults(), integration: Integration{ID: "demo", Rotates: true},
+		policy: Policy{}.WithDefaults(), integration: Integration{ID: "demo", Rotates: true},
 		now: t0, draw: 0.5, eventID: "e1", node: "n1", claimEnds: t0.Add(10 * time.Second),
 	}
 }
@@ -194,7 +194,7 @@ func TestLongOutageLeavesRoomInTheHistory(t *testing.T) {
 
 func TestUncertainTokenIsTriedAgainOnlyWhenItIsSafeOrNothingIsLeft(t *testing.T) {
 	ends := t0.Add(15 * time.Second)
-	p := Policy{}.withDefaults()
+	p := Policy{}.WithDefaults()
 	tok := credential.Sealed{1}
 	for _, tc := range []struct {
 		name string

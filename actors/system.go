@@ -100,7 +100,7 @@ func New(c Config) (*System, error) {
 	}
 	s := &System{
 		node: c.Node, boot: c.Boot, shardOf: c.ShardOf, sealer: c.Sealer, provider: c.Provider,
-		integrations: c.Integrations, journal: c.Journal, policy: c.Policy.withDefaults(), log: c.Logger, hook: c.Failpoint,
+		integrations: c.Integrations, journal: c.Journal, policy: c.Policy.WithDefaults(), log: c.Logger, hook: c.Failpoint,
 	}
 	s.lanes = newLanes(s.policy)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
