@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,7 +39,8 @@ func grantdBinary(t *testing.T) string {
 		if binary.dir, binary.err = os.MkdirTemp("", "grantd-tests-"); binary.err != nil {
 			return
 		}
-		out, err := exec.Command("go", "build", "-o", binary.dir, modulePath+"/cmd/node").CombinedOutput()
+		args := slices.Concat([]string{"build"}, buildFlags, []string{"-o", binary.dir, modulePath + "/cmd/node"})
+		out, err := exec.Command("go", args...).CombinedOutput()
 		if err == nil {
 			err = os.Rename(filepath.Join(binary.dir, "node"), filepath.Join(binary.dir, "grantd"))
 		}

@@ -162,6 +162,7 @@ func against(t *testing.T, accessTTL time.Duration, test func(*testing.T, *grant
 	t.Helper()
 	for _, kind := range authserver.Kinds() {
 		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
 			test(t, startGrantd(t), authserver.Start(t, kind, authserver.Options{AccessTTL: accessTTL}))
 		})
 	}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package tests
+
+// buildFlags are for a binary as it is shipped.
+var buildFlags []string
