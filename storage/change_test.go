@@ -28,6 +28,26 @@ func TestAccountComesBackAsItWasWritten(t *testing.T) {
 	}
 }
 
+// TestEveryFieldOfTheAccountIsStored finds the field that was added to the
+// account and forgotten in the record.
+func TestEveryFieldOfTheAccountIsStored(t *testing.T) {
+	rng := rand.New(rand.NewPCG(2, 2))
+	seen := map[string]bool{}
+	for i := range 200 {
+		a := randomAccount(rng, ref(i))
+		a.HistoryNext = 1 // Encode sets it
+		v := reflect.ValueOf(a)
+		for f := range v.NumField() {
+			seen[v.Type().Field(f).Name] = seen[v.Type().Field(f).Name] || !v.Field(f).IsZero()
+		}
+	}
+	for name, filled := range seen {
+		if !filled {
+			t.Errorf("randomAccount never fills %s: fill it, so that TestAccountComesBackAsItWasWritten covers it", name)
+		}
+	}
+}
+
 func TestAbsentAccountIsNotFoundInBothWords(t *testing.T) {
 	g := openMem(t).Group(1)
 	_, rev, err := g.Account(ref(1))

@@ -105,6 +105,9 @@ func randomAccount(rng *rand.Rand, r credential.Ref) credential.Account {
 		CreatedAt:         instant(rng),
 		UpdatedAt:         instant(rng),
 		Failures:          rng.IntN(3) * rng.IntN(1000),
+		Refusals:          rng.IntN(3) * rng.IntN(10),
+		ExpiryAssumed:     rng.IntN(2) == 0,
+		LearnedLifetime:   time.Duration(rng.Int64N(2) * rng.Int64N(1e12)),
 	}
 	for range rng.IntN(4) {
 		a.Scopes = append(a.Scopes, word(rng))

@@ -14,31 +14,34 @@ import (
 
 // accountFields is the highest field number of AccountRecord: what lies above
 // it was written by a newer version and is kept (Put.KeepAbove).
-const accountFields = 21
+const accountFields = 24
 
 func encodeAccount(a *credential.Account) ([]byte, error) {
 	p := &storagepb.AccountRecord{
-		Kind:              text(string(a.Kind)),
-		Integration:       text(a.Integration),
-		Provider:          text(a.Provider),
-		State:             text(string(a.State)),
-		Reason:            text(a.Reason),
-		Scopes:            make([]string, len(a.Scopes)),
-		Generation:        a.Generation,
-		TokenType:         text(a.TokenType),
-		Username:          text(a.Username),
-		AccessToken:       a.AccessToken,
-		RefreshToken:      a.RefreshToken,
-		RefreshGeneration: a.RefreshGeneration,
-		ExpiresAt:         stamp(a.ExpiresAt),
-		RefreshExpiresAt:  stamp(a.RefreshExpiresAt),
-		NextRefreshAt:     stamp(a.NextRefreshAt),
-		LastRefreshAt:     stamp(a.LastRefreshAt),
-		CreatedAt:         stamp(a.CreatedAt),
-		UpdatedAt:         stamp(a.UpdatedAt),
-		Failures:          int64(a.Failures),
-		Claim:             claimRecord(a.Claim),
-		HistoryNext:       a.HistoryNext,
+		Kind:                 text(string(a.Kind)),
+		Integration:          text(a.Integration),
+		Provider:             text(a.Provider),
+		State:                text(string(a.State)),
+		Reason:               text(a.Reason),
+		Scopes:               make([]string, len(a.Scopes)),
+		Generation:           a.Generation,
+		TokenType:            text(a.TokenType),
+		Username:             text(a.Username),
+		AccessToken:          a.AccessToken,
+		RefreshToken:         a.RefreshToken,
+		RefreshGeneration:    a.RefreshGeneration,
+		ExpiresAt:            stamp(a.ExpiresAt),
+		RefreshExpiresAt:     stamp(a.RefreshExpiresAt),
+		NextRefreshAt:        stamp(a.NextRefreshAt),
+		LastRefreshAt:        stamp(a.LastRefreshAt),
+		CreatedAt:            stamp(a.CreatedAt),
+		UpdatedAt:            stamp(a.UpdatedAt),
+		Failures:             int64(a.Failures),
+		Claim:                claimRecord(a.Claim),
+		HistoryNext:          a.HistoryNext,
+		ExpiryAssumed:        a.ExpiryAssumed,
+		LearnedLifetimeNanos: int64(a.LearnedLifetime),
+		Refusals:             int64(a.Refusals),
 	}
 	for i, s := range a.Scopes {
 		p.Scopes[i] = text(s)
@@ -76,6 +79,9 @@ func decodeAccount(ref credential.Ref, v []byte) (credential.Account, error) {
 		Failures:          int(p.Failures),
 		Claim:             claim(p.Claim),
 		HistoryNext:       p.HistoryNext,
+		ExpiryAssumed:     p.ExpiryAssumed,
+		LearnedLifetime:   time.Duration(p.LearnedLifetimeNanos),
+		Refusals:          int(p.Refusals),
 	}, nil
 }
 

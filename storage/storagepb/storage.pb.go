@@ -467,30 +467,33 @@ func (x *AppliedRecord) GetConf() []byte {
 
 // AccountRecord is credential.Account but for its name, which is the key.
 type AccountRecord struct {
-	state             protoimpl.MessageState `protogen:"open.v1"`
-	Kind              string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	Integration       string                 `protobuf:"bytes,2,opt,name=integration,proto3" json:"integration,omitempty"`
-	Provider          string                 `protobuf:"bytes,3,opt,name=provider,proto3" json:"provider,omitempty"`
-	State             string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
-	Reason            string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
-	Scopes            []string               `protobuf:"bytes,6,rep,name=scopes,proto3" json:"scopes,omitempty"`
-	Generation        uint64                 `protobuf:"varint,7,opt,name=generation,proto3" json:"generation,omitempty"`
-	TokenType         string                 `protobuf:"bytes,8,opt,name=token_type,json=tokenType,proto3" json:"token_type,omitempty"`
-	Username          string                 `protobuf:"bytes,9,opt,name=username,proto3" json:"username,omitempty"`
-	AccessToken       []byte                 `protobuf:"bytes,10,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
-	RefreshToken      []byte                 `protobuf:"bytes,11,opt,name=refresh_token,json=refreshToken,proto3" json:"refresh_token,omitempty"`
-	RefreshGeneration uint64                 `protobuf:"varint,12,opt,name=refresh_generation,json=refreshGeneration,proto3" json:"refresh_generation,omitempty"`
-	ExpiresAt         *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
-	RefreshExpiresAt  *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=refresh_expires_at,json=refreshExpiresAt,proto3" json:"refresh_expires_at,omitempty"`
-	NextRefreshAt     *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=next_refresh_at,json=nextRefreshAt,proto3" json:"next_refresh_at,omitempty"`
-	LastRefreshAt     *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=last_refresh_at,json=lastRefreshAt,proto3" json:"last_refresh_at,omitempty"`
-	CreatedAt         *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	UpdatedAt         *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
-	Failures          int64                  `protobuf:"varint,19,opt,name=failures,proto3" json:"failures,omitempty"`
-	Claim             *ClaimRecord           `protobuf:"bytes,20,opt,name=claim,proto3" json:"claim,omitempty"`
-	HistoryNext       uint64                 `protobuf:"varint,21,opt,name=history_next,json=historyNext,proto3" json:"history_next,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	state                protoimpl.MessageState `protogen:"open.v1"`
+	Kind                 string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Integration          string                 `protobuf:"bytes,2,opt,name=integration,proto3" json:"integration,omitempty"`
+	Provider             string                 `protobuf:"bytes,3,opt,name=provider,proto3" json:"provider,omitempty"`
+	State                string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	Reason               string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Scopes               []string               `protobuf:"bytes,6,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	Generation           uint64                 `protobuf:"varint,7,opt,name=generation,proto3" json:"generation,omitempty"`
+	TokenType            string                 `protobuf:"bytes,8,opt,name=token_type,json=tokenType,proto3" json:"token_type,omitempty"`
+	Username             string                 `protobuf:"bytes,9,opt,name=username,proto3" json:"username,omitempty"`
+	AccessToken          []byte                 `protobuf:"bytes,10,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
+	RefreshToken         []byte                 `protobuf:"bytes,11,opt,name=refresh_token,json=refreshToken,proto3" json:"refresh_token,omitempty"`
+	RefreshGeneration    uint64                 `protobuf:"varint,12,opt,name=refresh_generation,json=refreshGeneration,proto3" json:"refresh_generation,omitempty"`
+	ExpiresAt            *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	RefreshExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=refresh_expires_at,json=refreshExpiresAt,proto3" json:"refresh_expires_at,omitempty"`
+	NextRefreshAt        *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=next_refresh_at,json=nextRefreshAt,proto3" json:"next_refresh_at,omitempty"`
+	LastRefreshAt        *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=last_refresh_at,json=lastRefreshAt,proto3" json:"last_refresh_at,omitempty"`
+	CreatedAt            *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	UpdatedAt            *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	Failures             int64                  `protobuf:"varint,19,opt,name=failures,proto3" json:"failures,omitempty"`
+	Claim                *ClaimRecord           `protobuf:"bytes,20,opt,name=claim,proto3" json:"claim,omitempty"`
+	HistoryNext          uint64                 `protobuf:"varint,21,opt,name=history_next,json=historyNext,proto3" json:"history_next,omitempty"`
+	ExpiryAssumed        bool                   `protobuf:"varint,22,opt,name=expiry_assumed,json=expiryAssumed,proto3" json:"expiry_assumed,omitempty"`
+	LearnedLifetimeNanos int64                  `protobuf:"varint,23,opt,name=learned_lifetime_nanos,json=learnedLifetimeNanos,proto3" json:"learned_lifetime_nanos,omitempty"`
+	Refusals             int64                  `protobuf:"varint,24,opt,name=refusals,proto3" json:"refusals,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *AccountRecord) Reset() {
@@ -666,6 +669,27 @@ func (x *AccountRecord) GetClaim() *ClaimRecord {
 func (x *AccountRecord) GetHistoryNext() uint64 {
 	if x != nil {
 		return x.HistoryNext
+	}
+	return 0
+}
+
+func (x *AccountRecord) GetExpiryAssumed() bool {
+	if x != nil {
+		return x.ExpiryAssumed
+	}
+	return false
+}
+
+func (x *AccountRecord) GetLearnedLifetimeNanos() int64 {
+	if x != nil {
+		return x.LearnedLifetimeNanos
+	}
+	return 0
+}
+
+func (x *AccountRecord) GetRefusals() int64 {
+	if x != nil {
+		return x.Refusals
 	}
 	return 0
 }
@@ -1000,7 +1024,7 @@ const file_storage_proto_rawDesc = "" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1d\n" +
 	"\n" +
 	"conf_index\x18\x03 \x01(\x04R\tconfIndex\x12\x12\n" +
-	"\x04conf\x18\x04 \x01(\fR\x04conf\"\xf1\x06\n" +
+	"\x04conf\x18\x04 \x01(\fR\x04conf\"\xea\a\n" +
 	"\rAccountRecord\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12 \n" +
 	"\vintegration\x18\x02 \x01(\tR\vintegration\x12\x1a\n" +
@@ -1029,7 +1053,10 @@ const file_storage_proto_rawDesc = "" +
 	"updated_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1a\n" +
 	"\bfailures\x18\x13 \x01(\x03R\bfailures\x124\n" +
 	"\x05claim\x18\x14 \x01(\v2\x1e.grantd.storage.v1.ClaimRecordR\x05claim\x12!\n" +
-	"\fhistory_next\x18\x15 \x01(\x04R\vhistoryNext\"\xf4\x01\n" +
+	"\fhistory_next\x18\x15 \x01(\x04R\vhistoryNext\x12%\n" +
+	"\x0eexpiry_assumed\x18\x16 \x01(\bR\rexpiryAssumed\x124\n" +
+	"\x16learned_lifetime_nanos\x18\x17 \x01(\x03R\x14learnedLifetimeNanos\x12\x1a\n" +
+	"\brefusals\x18\x18 \x01(\x03R\brefusals\"\xf4\x01\n" +
 	"\vClaimRecord\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\tR\aattempt\x12\x1e\n" +
 	"\n" +
