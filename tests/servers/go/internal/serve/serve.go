@@ -4,7 +4,6 @@
 package serve
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -66,7 +65,7 @@ func Run(newHandler func(Settings) (http.Handler, error)) error {
 	stopped := make(chan error, 1)
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
-		stopped <- srv.Shutdown(context.Background())
+		stopped <- srv.Close() // not Shutdown, which waits for connections that nobody has used yet
 	}()
 	fmt.Println("listening", ln.Addr())
 	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
