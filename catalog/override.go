@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/grantd/grantd/internal/nearest"
 )
 
 // Override returns a copy of the provider with the given fields replaced, as
@@ -57,39 +59,8 @@ func overlay(under, over map[string]string) map[string]string {
 // suggest names the known name that the unknown one was probably meant to be,
 // else all of them.
 func suggest(name string, known []string) string {
-	best, least := "", 3 // more than two slips are another word
-	for _, k := range known {
-		if d := distance(name, k); d < least {
-			best, least = k, d
-		}
-	}
-	if best != "" {
+	if best := nearest.Name(name, known); best != "" {
 		return "did you mean " + best + "?"
 	}
 	return "known are " + strings.Join(known, ", ")
-}
-
-// distance is the number of bytes to insert, delete or replace that turn a
-// into b (Levenshtein); names much longer than any known one count as far.
-func distance(a, b string) int {
-	if len(a) > 2*len(b)+2 {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/grantd/grantd/bench/strict"
+	"github.com/grantd/grantd/bench/strict/stricttest"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/wire"
 )
@@ -215,26 +216,8 @@ func tokenURL(u string) map[string]json.RawMessage {
 	return map[string]json.RawMessage{"token_url": wire.AppendString(nil, u)}
 }
 
-// strictServer runs the strict provider on a port of its own.
-func strictServer(t *testing.T, o strict.Options) (*strict.Provider, string) {
-	t.Helper()
-	p, err := strict.New(o)
-	mustDo(t, err)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	mustDo(t, err)
-	s := &http.Server{Handler: p.Handler()}
-	served := make(chan struct{})
-	go func() { defer close(served); _ = s.Serve(ln) }()
-	t.Cleanup(func() {
-		_ = s.Close()
-		<-served
-		p.Close()
-	})
-	return p, "http://" + ln.Addr().String()
-}
-
 func TestProviderThatMisbehavesCostsNoGrant(t *testing.T) {
-	provider, base := strictServer(t, strict.Options{})
+	provider, base := stricttest.Serve(t, strict.Options{})
 	g := startGrantd(t, "GRANTD_REFRESH_CALL_TIMEOUT=1s", "GRANTD_REFRESH_COMMIT_TIMEOUT=1s", "GRANTD_REFRESH_UNCERTAIN_HOLD=1s", "GRANTD_REFRESH_BACKOFF_MIN=10ms", "GRANTD_REFRESH_BACKOFF_MAX=50ms")
 	static := strict.Client{ID: "static", Secret: secret("static-secret"), Rotation: strict.RotationStatic}
 	mustDo(t, provider.PutClient(static))

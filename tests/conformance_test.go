@@ -1,10 +1,8 @@
 package tests
 
 import (
-	"context"
 	"crypto/rand"
 	"fmt"
-	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -13,6 +11,7 @@ import (
 	"time"
 
 	"github.com/grantd/grantd/bench/strict"
+	"github.com/grantd/grantd/bench/strict/stricttest"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/tests/authserver"
 )
@@ -77,29 +76,12 @@ func TestDemoProviderTokensEndInTimeAsThoseOfOIDCProvider(t *testing.T) {
 func startDemo(t *testing.T, accessTTL time.Duration) func(authserver.Method) *authserver.App {
 	t.Helper()
 	secret := credential.NewSecret(rand.Text() + rand.Text())
-	p, err := strict.New(strict.Options{AccessTTL: accessTTL, Clients: []strict.Client{
+	_, base := stricttest.Serve(t, strict.Options{AccessTTL: accessTTL, Clients: []strict.Client{
 		{ID: "test-basic", Secret: secret, Auth: strict.AuthBasic},
 		{ID: "test-post", Secret: secret, Auth: strict.AuthPost},
 		{ID: "test-public", Auth: strict.AuthNone},
 	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- p.Serve(ctx, ln) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-		p.Close()
-	})
-	metadata, err := authserver.Discover(t.Context(), "http://"+ln.Addr().String())
+	metadata, err := authserver.Discover(t.Context(), base)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,6 +39,7 @@ const (
 var rooms = []room{
 	{folder: "wire", ours: []string{}},
 	{folder: "credential", ours: []string{}},
+	{folder: "internal/nearest", ours: []string{}},
 	{folder: "catalog", never: []string{"net/http"}},
 	{folder: "envelope", never: []string{"net/http", "net"}},
 	{folder: "storage", never: []string{ours("envelope"), tink, raft}},
@@ -49,7 +50,7 @@ var rooms = []room{
 	{folder: "registry", never: []string{pebble, raft, memberlist, "net/http"}},
 	{folder: "client", ours: []string{"wire"}},
 	{folder: "httpapi", never: []string{ours("storage"), raft, tink}},
-	{folder: "internal/config", ours: []string{"credential"}},
+	{folder: "internal/config", ours: []string{"credential", "internal/nearest"}},
 	{folder: "internal/node"},
 	{folder: "bench", ours: []string{"wire", "credential", "catalog", "client"}},
 	{folder: "cmd/node", neverItself: []string{

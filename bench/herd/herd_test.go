@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/grantd/grantd/bench/herd"
 	"github.com/grantd/grantd/bench/strict"
+	"github.com/grantd/grantd/bench/strict/stricttest"
 	"github.com/grantd/grantd/wire"
 )
 
@@ -30,25 +30,7 @@ const key = "the-admin-key"
 // provider serves a strict provider until the test ends.
 func provider(t testing.TB) (*strict.Provider, string) {
 	t.Helper()
-	p, err := strict.New(strict.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- p.Serve(ctx, ln) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		p.Close()
-	})
-	return p, "http://" + ln.Addr().String()
+	return stricttest.Serve(t, strict.Options{})
 }
 
 // fakeNode does what the herd needs of a node: with coalesce each account is

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/grantd/grantd/internal/nearest"
 )
 
 const envPrefix = "GRANTD_"
@@ -80,7 +82,7 @@ func fromKubernetes(name, value string) bool {
 }
 
 func hint(name string, names []string) string {
-	if near := nearest(name, names); near != "" {
+	if near := nearest.Name(name, names); near != "" {
 		return "; did you mean " + near + "?"
 	}
 	return ""

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/grantd/grantd/internal/nearest"
 )
 
 // reader puts the values of a YAML document into a Config and remembers where
@@ -122,7 +124,7 @@ func (r *reader) entry(section string, name, value *yaml.Node) {
 		}
 		return
 	}
-	if near := nearest(name.Value, known); near != "" {
+	if near := nearest.Name(name.Value, known); near != "" {
 		r.problem(name, section, "unknown key %q; did you mean %q?", shorten(name.Value), near)
 		return
 	}
