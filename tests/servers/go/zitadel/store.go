@@ -31,12 +31,18 @@ type store struct {
 	// tokens in GetRefreshTokenInfo without a lock of its own.
 	refreshTokens sync.RWMutex
 
-	mu      sync.Mutex
-	expires map[string]time.Time // by id of the access token
+	mu     sync.Mutex
+	access map[string]accessToken // by id
+}
+
+// accessToken is what the example does not know of an access token.
+type accessToken struct {
+	expires time.Time
+	machine string // the client that got it for itself; empty: a person's
 }
 
 func newStore(inner *storage.Storage, accessTTL time.Duration) *store {
-	return &store{Storage: inner, accessTTL: accessTTL, expires: map[string]time.Time{}}
+	return &store{Storage: inner, accessTTL: accessTTL, access: map[string]accessToken{}}
 }
 
 func (s *store) CreateAccessToken(ctx context.Context, r op.TokenRequest) (string, time.Time, error) {
@@ -44,7 +50,11 @@ func (s *store) CreateAccessToken(ctx context.Context, r op.TokenRequest) (strin
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	return id, s.shorten(id), nil
+	machine := ""
+	if m, ok := r.(*oidc.JWTTokenRequest); ok { // made by ClientCredentialsTokenRequest
+		machine = m.Subject
+	}
+	return id, s.note(id, machine), nil
 }
 
 func (s *store) CreateAccessAndRefreshTokens(ctx context.Context, r op.TokenRequest, current string) (string, string, time.Time, error) {
@@ -54,16 +64,22 @@ func (s *store) CreateAccessAndRefreshTokens(ctx context.Context, r op.TokenRequ
 	if err != nil {
 		return "", "", time.Time{}, err
 	}
-	return id, refresh, s.shorten(id), nil
+	return id, refresh, s.note(id, ""), nil
 }
 
-// shorten gives an access token its own end of life.
-func (s *store) shorten(id string) time.Time {
+// note remembers an access token and returns its end.
+func (s *store) note(id, machine string) time.Time {
 	at := time.Now().Add(s.accessTTL)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.expires[id] = at
+	s.access[id] = accessToken{expires: at, machine: machine}
 	return at
+}
+
+func (s *store) known(id string) accessToken {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.access[id]
 }
 
 func (s *store) GetRefreshTokenInfo(ctx context.Context, client, token string) (string, string, error) {
@@ -75,14 +91,15 @@ func (s *store) GetRefreshTokenInfo(ctx context.Context, client, token string) (
 func (s *store) RevokeToken(ctx context.Context, token, user, client string) *oidc.Error {
 	s.refreshTokens.Lock()
 	defer s.refreshTokens.Unlock()
+	if s.known(token).machine == client {
+		client = "" // whom the example takes for its owner
+	}
 	return s.Storage.RevokeToken(ctx, token, user, client)
 }
 
 func (s *store) SetIntrospectionFromToken(ctx context.Context, r *oidc.IntrospectionResponse, id, subject, client string) error {
-	s.mu.Lock()
-	at, ok := s.expires[id]
-	s.mu.Unlock()
-	if !ok || time.Now().After(at) {
+	at := s.known(id).expires
+	if !time.Now().Before(at) {
 		return errors.New("token is expired or unknown")
 	}
 	err := s.Storage.SetIntrospectionFromToken(ctx, r, id, subject, client)
