@@ -32,15 +32,21 @@ type Process struct {
 }
 
 // Start runs cmd and waits until ready finds what it looks for in a whole line
-// of the program's output, standard output and error together. The program's
-// standard input stays open until it is stopped.
+// of the program's output, standard output and error together; cmd.Stdout,
+// where it is set, gets all of that output, too. The program's standard input
+// stays open until it is stopped. The error about a program that ended early
+// wraps how it ended.
 func Start(ctx context.Context, cmd *exec.Cmd, ready func(line string) (string, bool)) (*Process, error) {
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
 	p := &Process{output: newTail(ready), cmd: cmd, stdin: stdin, ended: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = p.output, p.output
+	var out io.Writer = p.output
+	if cmd.Stdout != nil {
+		out = io.MultiWriter(p.output, cmd.Stdout)
+	}
+	cmd.Stdout, cmd.Stderr = out, out // one value, so that one goroutine writes
 	cmd.WaitDelay = stopTimeout // where the program is gone and what it started is not
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, stdin.Close())
@@ -53,7 +59,7 @@ func Start(ctx context.Context, cmd *exec.Cmd, ready func(line string) (string, 
 	case p.Ready = <-p.output.found:
 		return p, nil
 	case <-p.ended:
-		return nil, fmt.Errorf("it ended before it was ready (%v); its output:\n%s", p.err, p.output)
+		return nil, fmt.Errorf("it ended before it was ready (%w); its output:\n%s", p.err, p.output)
 	case <-ctx.Done():
 		_ = p.Stop(os.Kill)
 		return nil, fmt.Errorf("it does not get ready: %w; its output:\n%s", ctx.Err(), p.output)

@@ -1,7 +1,9 @@
 package process
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"os/exec"
 	"strings"
 	"testing"
@@ -42,8 +44,25 @@ func TestProgramIsReadyWhenItsLineIsWholeAndGoneWhenStopped(t *testing.T) {
 
 func TestProgramThatEndsEarlyIsAnErrorWithItsLastWords(t *testing.T) {
 	_, err := Start(t.Context(), shell("echo no such file; exit 3"), afterColon)
-	if err == nil || !strings.Contains(err.Error(), "no such file") || !strings.Contains(err.Error(), "exit status 3") {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 3 || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestWholeOutputGoesWhereTheCommandWantsIt(t *testing.T) {
+	var all bytes.Buffer
+	cmd := shell("head -c 100000 /dev/zero; echo; echo 'ready: now' >&2; cat; echo the end >&2")
+	cmd.Stdout = &all
+	p, err := Start(t.Context(), cmd, afterColon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if out := all.String(); len(out) < 100000 || !strings.HasSuffix(out, "the end\n") || len(p.Output()) > tailBytes {
+		t.Errorf("the command's own writer got %d bytes", len(out))
 	}
 }
 
