@@ -14,10 +14,11 @@ PKG      ?= ./...
 FUZZTIME ?= 10s
 BENCH    ?= .
 
-# The authorization servers that the tests run; the Go ones are a module of their own.
-OIDC_PROVIDER := tests/servers/oidc-provider
-GO_SERVERS    := tests/servers/go
-NODE_STAMP    := $(OIDC_PROVIDER)/node_modules/.package-lock.json
+# What the tests run besides grantd: authorization servers in Go, a module of
+# their own, and packages of npm, each folder with its lock file.
+GO_SERVERS := tests/servers/go
+NPM_LOCKS  := $(wildcard tests/*/package-lock.json tests/*/*/package-lock.json)
+NPM_STAMPS := $(NPM_LOCKS:package-lock.json=node_modules/.package-lock.json)
 
 .PHONY: help
 help: ## list the targets
@@ -32,13 +33,13 @@ test: deps lint vuln ## fetch what the tests need, check the sources, run all te
 	$(GO) test -race -timeout 15m $(PKG)
 
 .PHONY: deps
-deps: $(NODE_STAMP) ## fetch what the tests need
+deps: $(NPM_STAMPS) ## fetch what the tests need
 	$(GO) build $(PKG)
 	$(GO) -C $(GO_SERVERS) build ./...
 
-$(NODE_STAMP): $(OIDC_PROVIDER)/package.json $(OIDC_PROVIDER)/package-lock.json
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
 	@command -v npm >/dev/null || { echo 'make: the tests need Node.js 20 or newer with npm; install them, or run .ci/run, which does' >&2; exit 1; }
-	cd $(OIDC_PROVIDER) && npm ci
+	cd $* && npm ci
 	@touch $@
 
 .PHONY: lint
@@ -96,4 +97,4 @@ tidy-check: ## check that go.mod and go.sum hold what is needed, unchanged
 
 .PHONY: clean
 clean: ## remove what was built and fetched
-	rm -rf bin $(OIDC_PROVIDER)/node_modules
+	rm -rf bin $(NPM_LOCKS:package-lock.json=node_modules)
