@@ -19,6 +19,8 @@ import (
 // stopTimeout is how long a program may take to end when it is asked to.
 const stopTimeout = 30 * time.Second
 
+var errEarly = errors.New("it ended before it was ready")
+
 // Process is a running program. Its methods are safe for concurrent use.
 type Process struct {
 	// Ready is what the program's ready line told.
@@ -47,7 +49,7 @@ func Start(ctx context.Context, cmd *exec.Cmd, ready func(line string) (string, 
 		out = io.MultiWriter(p.output, cmd.Stdout)
 	}
 	cmd.Stdout, cmd.Stderr = out, out // one value, so that one goroutine writes
-	cmd.WaitDelay = stopTimeout // where the program is gone and what it started is not
+	cmd.WaitDelay = stopTimeout       // where the program is gone and what it started is not
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, stdin.Close())
 	}
@@ -59,7 +61,7 @@ func Start(ctx context.Context, cmd *exec.Cmd, ready func(line string) (string, 
 	case p.Ready = <-p.output.found:
 		return p, nil
 	case <-p.ended:
-		return nil, fmt.Errorf("it ended before it was ready (%w); its output:\n%s", p.err, p.output)
+		return nil, fmt.Errorf("%w; its output:\n%s", errors.Join(errEarly, p.err), p.output)
 	case <-ctx.Done():
 		_ = p.Stop(os.Kill)
 		return nil, fmt.Errorf("it does not get ready: %w; its output:\n%s", ctx.Err(), p.output)
