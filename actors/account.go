@@ -29,8 +29,11 @@ type account struct {
 	job       *job
 	waiters   []waiter
 
-	used atomic.Int64 // Unix seconds of the last message or snapshot read
-	busy atomic.Bool
+	view view
+	// busy and pending keep the gate from passivating: work of the actor's own,
+	// and messages that the gate has sent and that are not handled yet.
+	busy    atomic.Bool
+	pending atomic.Int64
 }
 
 // waiter is a caller who waits for a refresh to end.
@@ -43,13 +46,15 @@ type waiter struct {
 
 func newAccount(s *shard, ref credential.Ref, term uint64) *account {
 	a := &account{shard: s, ref: ref, term: term}
-	a.used.Store(time.Now().Unix())
+	a.view.used.Store(time.Now().Unix())
 	return a
 }
 
 // idleSince reports whether the actor had nothing to do since then. The gate
 // calls it.
-func (a *account) idleSince(t time.Time) bool { return !a.busy.Load() && a.used.Load() < t.Unix() }
+func (a *account) idleSince(t time.Time) bool {
+	return a.pending.Load() == 0 && !a.busy.Load() && a.view.used.Load() < t.Unix()
+}
 
 func (a *account) policy() *Policy { return &a.shard.sys.policy }
 
@@ -75,8 +80,9 @@ func (a *account) Receive(ctx actor.Context) {
 			a.loaded = false
 			m.refuse(errPanicked)
 		}
-		a.used.Store(time.Now().Unix())
+		a.view.used.Store(time.Now().Unix())
 		a.busy.Store(a.job != nil || len(a.waiters) > 0 || a.rec.Claim != nil)
+		a.pending.Add(-1)
 	}()
 	a.handle(m)
 }
@@ -105,7 +111,7 @@ func (a *account) handle(m message) {
 			m.gone()
 			return
 		}
-		a.claim(m.job)
+		a.admitted(m.job)
 	case answered:
 		a.answered(m)
 	case settleAgain:
@@ -228,7 +234,10 @@ func (a *account) settleUnknown() {
 }
 
 func (a *account) publish() {
-	a.shard.sys.snapshots.publish(a.ref, &snapshot{account: a.rec, used: &a.used})
+	rec := a.rec
+	if first := a.view.record.Swap(&rec) == nil; first {
+		a.shard.sys.snapshots.add(a.ref, &a.view)
+	}
 }
 
 // lines makes one line of history for the record as it stands.
@@ -317,11 +326,11 @@ func (a *account) wait(w waiter) {
 		a.withoutRefreshToken(w)
 		return
 	}
-	if err := a.begin(true); err != nil {
-		w.reply <- result{err: err}
-		return
-	}
 	a.waiters = append(a.waiters, w)
+	if err := a.begin(true); err != nil {
+		a.waiters = a.waiters[:len(a.waiters)-1]
+		w.reply <- result{err: err}
+	}
 }
 
 // withoutRefreshToken: there is nothing to refresh with. When the token's time
@@ -372,9 +381,7 @@ func (a *account) due() {
 	default:
 		if err := a.begin(false); err != nil {
 			scheduled(err)
-			return
 		}
-		a.job.scheduled = true
 	}
 }
 

@@ -76,12 +76,17 @@ func (g *gate) route(ctx actor.Context, m message) {
 	case g.term == 0:
 		m.refuse(credential.ErrNotOwner)
 	case c == nil:
-		ctx.Send(g.spawn(ctx, ref).pid, m)
+		g.spawn(ctx, ref).send(ctx, m)
 	case c.stopping:
 		c.waiting = append(c.waiting, m) // bounded by Policy.MaxWaiting, in front of the gates
 	default:
-		ctx.Send(c.pid, m)
+		c.send(ctx, m)
 	}
+}
+
+func (c *child) send(ctx actor.Context, m message) {
+	c.account.pending.Add(1)
+	ctx.Send(c.pid, m)
 }
 
 func (g *gate) spawn(ctx actor.Context, ref credential.Ref) *child {

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -87,15 +88,15 @@ func (ln *lane) check(in Integration, now time.Time) *credential.Unavailable {
 	return nil
 }
 
-// enter queues a request and calls start when it may go on; or it refuses at
-// once. Every entry that was started, and every one that is no longer wanted,
-// is given back by leave.
-func (l *lanes) enter(in Integration, urgent bool, now time.Time, start func()) *credential.Unavailable {
+// enter lets a request go on at once (admitted), or queues it and calls start
+// when it may go on, or refuses it. Every entry that was admitted or started is
+// given back by leave.
+func (l *lanes) enter(in Integration, urgent bool, now time.Time, start func()) (admitted bool, why *credential.Unavailable) {
 	l.mu.Lock()
 	ln := l.lane(in)
 	if why := ln.check(in, now); why != nil {
 		l.mu.Unlock()
-		return why
+		return false, why
 	}
 	if in.Broken {
 		ln.nextProbe = now.Add(l.policy.BrokenProbe)
@@ -111,8 +112,11 @@ func (l *lanes) enter(in Integration, urgent bool, now time.Time, start func()) 
 	}
 	ready := l.ready(in.ID, ln, now)
 	l.mu.Unlock()
+	if i := slices.Index(ready, e); i >= 0 {
+		ready, admitted = slices.Delete(ready, i, i+1), true
+	}
 	run(ready)
-	return nil
+	return admitted, nil
 }
 
 // ready takes the entries off the queue that may start now. Call with the lock held.

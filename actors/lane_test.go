@@ -11,7 +11,12 @@ import (
 
 // tryEnter counts into started when the lane lets the request go.
 func tryEnter(l *lanes, in Integration, urgent bool, started *[]string, name string) *credential.Unavailable {
-	return l.enter(in, urgent, time.Now(), func() { *started = append(*started, name) })
+	start := func() { *started = append(*started, name) }
+	admitted, why := l.enter(in, urgent, time.Now(), start)
+	if admitted {
+		start()
+	}
+	return why
 }
 
 func TestCircuitOpensAfterFailuresAndClosesAfterASuccess(t *testing.T) {
@@ -99,8 +104,13 @@ func TestRateIsKept(t *testing.T) {
 		begun := make(chan time.Time, 100)
 		start := time.Now()
 		for range 25 {
-			if err := l.enter(in, false, time.Now(), func() { begun <- time.Now() }); err != nil {
+			start := func() { begun <- time.Now() }
+			admitted, err := l.enter(in, false, time.Now(), start)
+			if err != nil {
 				t.Fatal(err)
+			}
+			if admitted {
+				start()
 			}
 		}
 		for i := range 25 {

@@ -41,10 +41,13 @@ type job struct {
 	scheduled bool
 }
 
-// begin queues a refresh, unless one is under way. It says why not, where the
-// account or its provider does not allow one now. urgent: a caller waits.
+// begin begins a refresh, or queues it in its lane, unless one is under way. It
+// says why not, where the account or its provider does not allow one now.
+// urgent: a caller waits, else the scheduler is told of the end. When begin
+// returns nil the refresh may be over already, and those who wait answered.
 func (a *account) begin(urgent bool) error {
 	if a.job != nil {
+		a.job.scheduled = a.job.scheduled || !urgent
 		return nil
 	}
 	now := time.Now()
@@ -52,7 +55,7 @@ func (a *account) begin(urgent bool) error {
 	if err != nil {
 		return err
 	}
-	j := &job{integration: in}
+	j := &job{integration: in, scheduled: !urgent}
 	sh := a.shard
 	if !sh.sys.jobs.add() {
 		return &credential.Unavailable{Err: credential.ErrNoQuorum, Reason: "the node is stopping", RetryAfter: time.Second}
@@ -61,12 +64,32 @@ func (a *account) begin(urgent bool) error {
 		gone := func() { sh.sys.lanes.leave(in, unused, 0, time.Now()); sh.sys.jobs.done() }
 		sh.send(admitted{signal: signal{a.ref, gone}, job: j})
 	}
-	if why := sh.sys.lanes.enter(in, urgent, now, start); why != nil {
+	admitted, why := sh.sys.lanes.enter(in, urgent, now, start)
+	if why != nil {
 		sh.sys.jobs.done()
 		return why
 	}
 	a.job = j
+	if admitted {
+		a.claim(j)
+	}
 	return nil
+}
+
+// admitted goes on with a job that had to wait for its lane: things may have
+// changed meanwhile.
+func (a *account) admitted(j *job) {
+	if _, err := a.mayRefresh(time.Now()); err != nil {
+		a.release(j, err)
+		return
+	}
+	a.claim(j)
+}
+
+// release ends a job that sent nothing.
+func (a *account) release(j *job, err error) {
+	a.shard.sys.lanes.leave(j.integration, unused, 0, time.Now())
+	a.finish(j, err)
 }
 
 // mayRefresh says whether the account may be refreshed now: I4 and the
@@ -104,19 +127,6 @@ func (a *account) mayRefresh(now time.Time) (Integration, error) {
 // claim commits the right to send one request, and sends it.
 func (a *account) claim(j *job) {
 	sys := a.shard.sys
-	release := func(err error) {
-		sys.lanes.leave(j.integration, unused, 0, time.Now())
-		a.finish(j, err)
-	}
-	// Things may have changed while the job waited for its lane.
-	if err := a.load(); err != nil {
-		release(err)
-		return
-	}
-	if _, err := a.mayRefresh(time.Now()); err != nil {
-		release(err)
-		return
-	}
 	j.started = time.Now()
 	j.claim = &credential.Claim{
 		Attempt: newID(), Generation: a.rec.Generation,
@@ -134,7 +144,7 @@ func (a *account) claim(j *job) {
 	}
 	sys.failpoint(PointBeforeClaim)
 	if err := a.commit(after, lines, nil); err != nil {
-		release(err)
+		a.release(j, err)
 		return
 	}
 	sys.failpoint(PointClaimed)

@@ -27,9 +27,9 @@ func (sh *shard) peek(ref credential.Ref) *credential.Account {
 	if !sh.leading.Load() {
 		return nil
 	}
-	if snap := sh.sys.snapshots.get(ref, time.Now()); snap != nil {
+	if rec := sh.sys.snapshots.get(ref, time.Now()); rec != nil {
 		sh.sys.counters.SnapshotReads.Add(1)
-		return &snap.account
+		return rec
 	}
 	rec, _, err := sh.store.Load(ref)
 	if err != nil {
