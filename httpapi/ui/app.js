@@ -224,8 +224,13 @@ function toPage(cursor) {
 
 $("keyform").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem(KEY, $("key").value.trim());
+  const key = $("key").value.trim();
   $("key").value = "";
+  if (!/^[!-~]+$/.test(key)) {
+    signOut("This cannot be an API key: keys are ASCII letters, digits and signs, without spaces.");
+    return;
+  }
+  sessionStorage.setItem(KEY, key);
   view.cursor = "";
   showBoard(true);
   refresh();
