@@ -211,6 +211,7 @@ function signOut(why) {
   view.busy = false;
   sessionStorage.removeItem(KEY);
   closeHistory();
+  $("filters").reset();
   for (const id of ["nodes", "integrations", "accounts", "history"]) $(id).replaceChildren();
   showBoard(false);
   say(why || "Not signed in", Boolean(why));
