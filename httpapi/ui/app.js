@@ -30,7 +30,8 @@ async function get(path, query = {}) {
 }
 
 // part asks for one section and draws it. A section that the key may not see,
-// or that fails, says so in its note and leaves the others alone.
+// or that fails, says so in its note and leaves the others alone. It returns
+// whether all that the key may see is shown.
 async function part(name, ask, draw) {
   const run = view.run;
   const note = $(name + "-note");
@@ -39,11 +40,14 @@ async function part(name, ask, draw) {
     if (run !== view.run) return; // something else was asked for meanwhile
     draw(answer);
     note.hidden = true;
+    return true;
   } catch (error) {
     if (run !== view.run) return;
     if (error.status === 401) throw error;
-    note.textContent = error.status === 403 ? "This key may not see this." : "Not up to date: " + error.message;
+    const hidden = error.status === 403;
+    note.textContent = hidden ? "This key may not see this." : "Not up to date: " + error.message;
     note.hidden = false;
+    return hidden;
   }
 }
 
@@ -168,8 +172,10 @@ async function refresh() {
   ];
   if (view.account) parts.push(part("history", () => get(`/v1/accounts/${view.account}/history`, { limit: 100 }), drawHistory));
   try {
-    await Promise.all(parts);
-    if (run === view.run) say("Up to date at " + new Date().toLocaleTimeString());
+    const shown = await Promise.all(parts);
+    if (run !== view.run) return;
+    if (shown.every(Boolean)) say("Up to date at " + new Date().toLocaleTimeString());
+    else say("Not up to date", true);
   } catch (error) {
     signOut(error.message);
   } finally {
