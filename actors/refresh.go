@@ -154,7 +154,8 @@ func (a *account) claim(j *job) {
 		deadline = d
 	}
 	sys.attempts.Store(j.claim.Attempt, struct{}{})
-	sys.calls.Go(func() { a.shard.call(a.rec.Clone(), j, deadline) })
+	rec := a.rec.Clone() // here: the call runs beside the actor, which may take an import meanwhile
+	sys.calls.Go(func() { a.shard.call(rec, j, deadline) })
 }
 
 // call asks the provider and sends the answer back to the account. It runs
