@@ -274,7 +274,7 @@ func (core *Core) Ready(context.Context) error {
 }
 
 // Close ends the core in order: actors, registry, raft, store. Refreshes under
-// way are finished until ctx ends.
+// way are finished until ctx ends; raft may take hostReserve longer.
 func (core *Core) Close(ctx context.Context) error {
 	close(core.closing)
 	if core.follows != nil {
@@ -289,9 +289,24 @@ func (core *Core) Close(ctx context.Context) error {
 	if core.Registry != nil {
 		core.Registry.Close()
 	}
-	var err error
-	if core.host != nil {
-		err = core.host.Close(ctx)
+	if err := core.closeHost(ctx); err != nil {
+		return err // raft may still use the store, which stands being left open as it stands a crash
 	}
-	return errors.Join(err, core.db.Close())
+	return core.db.Close()
+}
+
+// hostReserve is what raft is given to stop in where the refreshes before it
+// have used up the time. It needs milliseconds.
+const hostReserve = 5 * time.Second
+
+func (core *Core) closeHost(ctx context.Context) error {
+	if core.host == nil {
+		return nil
+	}
+	if end, ok := ctx.Deadline(); ctx.Err() != nil || ok && time.Until(end) < hostReserve {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), hostReserve)
+		defer cancel()
+	}
+	return core.host.Close(ctx)
 }
