@@ -11,16 +11,16 @@ import (
 	"github.com/grantd/grantd/credential"
 )
 
-// importTries bounds how often an import is computed anew because the record
+// commitTries bounds how often a change is computed anew because the record
 // changed meanwhile.
-const importTries = 3
+const commitTries = 3
 
 // importCredentials makes the account, or brings new credentials to it: from
 // needs_reauth and disconnected back to active, or in place of those it has.
 func (a *account) importCredentials(m importCredentials) {
 	var created bool
 	var err error
-	for range importTries {
+	for range commitTries {
 		created = !a.exists
 		err = a.tryImport(m.what)
 		if !errors.Is(err, credential.ErrConflict) {
@@ -100,7 +100,8 @@ func (a *account) imported(what credential.Import, in Integration) (credential.A
 			return after, err
 		}
 	}
-	if len(after.RefreshToken) > 0 && len(after.AccessToken) > 0 && after.ExpiresAt.IsZero() {
+	canRefresh := len(after.RefreshToken) > 0 || after.Kind == credential.KindClientCredentials
+	if canRefresh && len(after.AccessToken) > 0 && after.ExpiresAt.IsZero() {
 		after.ExpiresAt, after.ExpiryAssumed = sys.policy.expiry(0, 0, in.AccessLifetime, now)
 	}
 	after.NextRefreshAt = nextRefresh(&after, circumstances{policy: sys.policy, integration: in, now: now, draw: rand.Float64()})
@@ -116,12 +117,7 @@ func (a *account) answerServed() {
 		if w.wantsAccount {
 			w.reply <- result{account: a.rec}
 		} else if !a.answer(w) {
-			a.waiters = append(a.waiters, w)
-		}
-	}
-	if len(a.waiters) > 0 && a.job == nil {
-		if err := a.begin(true); err != nil {
-			a.failWaiters(err)
+			a.wait(w)
 		}
 	}
 }

@@ -75,12 +75,35 @@ func (l *lanes) check(in Integration, now time.Time) *credential.Unavailable {
 	return l.lane(in).check(in, now)
 }
 
+// shut says why a request whose turn has come is not to be sent after all: what
+// closed the lane came while it queued. probe: it is to try out a broken
+// integration.
+func (l *lanes) shut(in Integration, probe bool, now time.Time) *credential.Unavailable {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch ln := l.lane(in); {
+	case in.Broken && !probe:
+		return misconfigured(in, ln.nextProbe.Sub(now))
+	case now.Before(ln.openUntil):
+		return paused(ln.openUntil.Sub(now))
+	}
+	return nil
+}
+
+func misconfigured(in Integration, wait time.Duration) *credential.Unavailable {
+	return &credential.Unavailable{Err: credential.ErrMisconfigured, Reason: in.Reason, RetryAfter: max(wait, 0)}
+}
+
+func paused(wait time.Duration) *credential.Unavailable {
+	return &credential.Unavailable{Err: credential.ErrProviderUnavailable, Reason: "provider paused after failures", RetryAfter: wait}
+}
+
 func (ln *lane) check(in Integration, now time.Time) *credential.Unavailable {
 	if in.Broken && now.Before(ln.nextProbe) {
-		return &credential.Unavailable{Err: credential.ErrMisconfigured, Reason: in.Reason, RetryAfter: ln.nextProbe.Sub(now)}
+		return misconfigured(in, ln.nextProbe.Sub(now))
 	}
 	if now.Before(ln.openUntil) {
-		return &credential.Unavailable{Err: credential.ErrProviderUnavailable, Reason: "provider paused after failures", RetryAfter: ln.openUntil.Sub(now)}
+		return paused(ln.openUntil.Sub(now))
 	}
 	if ln.probing {
 		return &credential.Unavailable{Err: credential.ErrProviderUnavailable, Reason: "provider is being probed after failures", RetryAfter: time.Second}
@@ -176,7 +199,7 @@ const (
 // provider asked for, with limited.
 func (l *lanes) leave(in Integration, v verdict, pause time.Duration, now time.Time) {
 	l.mu.Lock()
-	ln := l.lane(in)
+	ln := l.byID[in.ID] // its bounds may be newer than the job's
 	ln.inFlight--
 	ln.learn(v, pause, now, l.policy)
 	ready := l.ready(in.ID, ln, now)

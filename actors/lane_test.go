@@ -147,3 +147,19 @@ func TestMisconfiguredIntegrationIsProbedNowAndThen(t *testing.T) {
 		}
 	})
 }
+
+func TestLeavingWithOldBoundsDoesNotChangeTheLane(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, old := newLanes(Policy{}.WithDefaults()), Integration{ID: "x", RatePerSecond: 100, Burst: 10}
+		defer l.close()
+		edited := Integration{ID: "x", RatePerSecond: 1, Burst: 1}
+		var started []string
+		_ = tryEnter(l, old, true, &started, "old")
+		_ = tryEnter(l, edited, true, &started, "new")
+		l.leave(old, healthy, 0, time.Now())
+		_ = tryEnter(l, edited, true, &started, "too early")
+		if len(started) != 2 {
+			t.Errorf("started %v; the new bound is one a second", started)
+		}
+	})
+}

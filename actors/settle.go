@@ -31,6 +31,11 @@ func (a *answer) conclusive() bool {
 	return a.Failure == nil || a.Failure.Class == credential.Terminal
 }
 
+// harmless reports whether the refresh token is surely as good as before.
+func (a *answer) harmless() bool {
+	return a.Failure != nil && a.Failure.Class != credential.Ambiguous
+}
+
 // settlement is what an answer makes of an account.
 type settlement struct {
 	after  credential.Account
@@ -113,6 +118,9 @@ func (s *settlement) succeed(rec credential.Account, ans answer, c circumstances
 	a.LastRefreshAt = ans.At
 	a.Failures, a.Refusals = 0, 0
 	a.NextRefreshAt = nextRefresh(a, c)
+	if soonest := c.now.Add(c.policy.BackoffMin); !a.NextRefreshAt.IsZero() && a.NextRefreshAt.Before(soonest) {
+		a.NextRefreshAt = soonest // a provider whose tokens are over when they come is not asked all the time
+	}
 	detail := ""
 	if rec.Claim.Uncertain {
 		detail = "the old refresh token still worked after a refresh whose answer was lost"
@@ -159,7 +167,7 @@ func (s *settlement) fail(rec credential.Account, ans answer, c circumstances) {
 		claim := *rec.Claim
 		claim.Uncertain = true
 		a.Claim = &claim
-		if at := c.policy.retryUncertainAt(a, c.integration, c.claimEnds); at.After(a.NextRefreshAt) {
+		if at := onWallClock(c.policy.retryUncertainAt(a, c.integration, c.claimEnds), c.now); at.After(a.NextRefreshAt) {
 			a.NextRefreshAt = at
 		}
 	}

@@ -249,3 +249,12 @@ func FuzzSettleKeepsItsPromises(f *testing.F) {
 		}
 	})
 }
+
+func TestTokensThatAreOverWhenTheyComeAreNotFetchedAllTheTime(t *testing.T) {
+	ans := success()
+	ans.ExpiresAt = t0
+	c := given()
+	if wait := mustSettle(t, inFlight(), ans, c).after.NextRefreshAt.Sub(t0); wait < c.policy.BackoffMin {
+		t.Errorf("the next one is fetched after %v", wait)
+	}
+}
