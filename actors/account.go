@@ -3,7 +3,9 @@ package actors
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,9 +25,14 @@ type account struct {
 	exists bool
 	rec    credential.Account
 	rev    uint64
-	// claimEnds is when the request of the record's claim has surely ended, by
-	// this process's monotonic clock.
+	// claimEnds is when the request of claimOf has surely ended, by this
+	// process's monotonic clock. claimOf is the attempt of the record's claim.
 	claimEnds time.Time
+	claimOf   string
+	// unsettled: a write may yet take effect behind this actor's back. Until
+	// that is ruled out nothing is published and the record is read anew for
+	// each message.
+	unsettled bool
 	job       *job
 	waiters   []waiter
 
@@ -40,8 +47,10 @@ type account struct {
 type waiter struct {
 	reply  chan<- result
 	minTTL time.Duration
-	// wantsAccount: the caller asked for a refresh, not for a token.
-	wantsAccount bool
+	// wantsAccount: the caller asked for a refresh, not for a token; refused: for
+	// the provider did not take the one it had.
+	wantsAccount, refused bool
+	than                  uint64 // the generation that it wants to be replaced
 }
 
 func newAccount(s *shard, ref credential.Ref, term uint64) *account {
@@ -59,7 +68,8 @@ func (a *account) idleSince(t time.Time) bool {
 func (a *account) policy() *Policy { return &a.shard.sys.policy }
 
 // Receive is the actor's loop. A panic is answered as an error to the caller
-// of the message, and the state is read anew from the store.
+// of the message, and to those who wait for a refresh that it ended, and the
+// state is read anew from the store.
 func (a *account) Receive(ctx actor.Context) {
 	switch ctx.Message().(type) {
 	case *actor.Started, *actor.Stopping, *actor.Restarting:
@@ -78,7 +88,7 @@ func (a *account) Receive(ctx actor.Context) {
 			a.shard.sys.log.Error("account actor panicked", "account", a.ref.String(), "stack", string(debug.Stack()))
 			a.shard.sys.counters.Panics.Add(1)
 			a.loaded = false
-			m.refuse(errPanicked)
+			a.refuse(m, errPanicked)
 		}
 		a.view.used.Store(time.Now().Unix())
 		a.busy.Store(a.job != nil || len(a.waiters) > 0 || a.rec.Claim != nil)
@@ -89,9 +99,29 @@ func (a *account) Receive(ctx actor.Context) {
 
 var errPanicked = errors.New("the account's actor failed; see the log")
 
+// refuse ends a message that could not be handled, and the refresh that was in
+// hand with it: its claim is found again with the record.
+func (a *account) refuse(m message, err error) {
+	m.refuse(err)
+	if j := a.job; j != nil && !j.away {
+		j.leave(a.shard.sys, unused, 0)
+		j.end(a.shard.sys)
+		a.job = nil
+		if j.scheduled {
+			a.shard.sched.finished(a.ref)
+		}
+	}
+	if a.job == nil {
+		a.failWaiters(err)
+	}
+}
+
 func (a *account) handle(m message) {
+	if c, ok := m.(carrier); ok {
+		c.carried().away = false
+	}
 	if err := a.ensure(); err != nil {
-		m.refuse(err)
+		a.refuse(m, err)
 		return
 	}
 	switch m := m.(type) {
@@ -121,7 +151,7 @@ func (a *account) handle(m message) {
 
 // ensure loads the record once, and takes care of a claim that it finds.
 func (a *account) ensure() error {
-	if a.loaded {
+	if a.loaded && !a.unsettled {
 		return nil
 	}
 	if err := a.load(); err != nil {
@@ -148,6 +178,9 @@ func (a *account) load() error {
 		return err
 	}
 	a.exists, a.rec, a.rev, a.loaded = true, rec, rev, true
+	if c := rec.Claim; c != nil && c.Attempt != a.claimOf {
+		a.claimOf, a.claimEnds = c.Attempt, time.Now().Add(c.Lifetime)
+	}
 	a.publish()
 	return nil
 }
@@ -156,7 +189,6 @@ func (a *account) load() error {
 // this actor holds: its claimant crashed, or lost the shard.
 func (a *account) recover() {
 	c, sys := a.rec.Claim, a.shard.sys
-	a.claimEnds = time.Now().Add(c.Lifetime)
 	if b, err := sys.journal.Get(c.Attempt); err == nil && b != nil {
 		if ans, err := parseAnswer(b); err == nil && sys.jobs.add() {
 			in, _ := sys.integrations.Lookup(a.rec.Integration)
@@ -166,32 +198,51 @@ func (a *account) recover() {
 			return
 		}
 	}
-	after := a.rec.Clone()
-	claim := *c
-	after.Claim = &claim
-	if _, mine := sys.attempts.Load(c.Attempt); c.Boot == sys.boot && !mine && !c.Uncertain {
-		// This process claimed it and never came to send anything.
-		after.Claim = nil
-		in, _ := sys.integrations.Lookup(a.rec.Integration)
-		after.NextRefreshAt = nextRefresh(&after, circumstances{policy: *a.policy(), integration: in, now: time.Now().UTC()})
-		a.commitLogged(after, nil)
-		return
-	}
 	if c.Uncertain {
 		return
 	}
-	sys.counters.Interrupted.Add(1)
-	claim.Uncertain = true
-	lines := a.lines(credential.WhatInterrupted, "", "a claim of node "+c.Node+" has no outcome; its request may have been sent")
 	in, _ := sys.integrations.Lookup(a.rec.Integration)
-	after.NextRefreshAt = a.policy().retryUncertainAt(&after, in, a.claimEnds).UTC()
-	a.commitLogged(after, lines)
+	after, now := a.rec.Clone(), time.Now()
+	after.NextRefreshAt = nextRefresh(&after, circumstances{policy: *a.policy(), integration: in, now: now.UTC(), draw: rand.Float64()})
+	if a.neverSent() {
+		after.Claim = nil
+		a.commitLogged(after, nil)
+		return
+	}
+	after.Claim.Uncertain = true
+	if a.suspect() {
+		after.NextRefreshAt = onWallClock(a.claimRetry(in), now)
+	}
+	lines := a.lines(credential.WhatInterrupted, "", "a claim of node "+c.Node+" has no outcome; its request may have been sent")
+	if a.commitLogged(after, lines) {
+		sys.counters.Interrupted.Add(1)
+	}
 }
 
-func (a *account) commitLogged(after credential.Account, lines []credential.Line) {
-	if err := a.commit(after, lines, nil); err != nil {
+func (a *account) commitLogged(after credential.Account, lines []credential.Line) bool {
+	err := a.commit(after, lines, nil)
+	if err != nil {
 		a.shard.sys.log.Warn("interrupted refresh could not be marked", "account", a.ref.String(), "err", err)
 	}
+	return err == nil
+}
+
+// neverSent reports whether the record's claim is one that this process
+// committed without knowing that it did, and so never acted on.
+func (a *account) neverSent() bool {
+	c, sys := a.rec.Claim, a.shard.sys
+	if c == nil || c.Uncertain || c.Boot != sys.boot {
+		return false
+	}
+	_, sent := sys.attempts.Load(c.Attempt)
+	return !sent
+}
+
+// suspect reports whether the refresh token in hand may be spent: it was
+// claimed, and no job of this actor's knows what came of it.
+func (a *account) suspect() bool {
+	c := a.rec.Claim
+	return c != nil && c.Generation == a.rec.Generation && a.rec.State == credential.StateActive && !a.neverSent()
 }
 
 // commit makes the record the account's next one. When it returns nil the
@@ -211,11 +262,16 @@ func (a *account) commit(after credential.Account, lines []credential.Line, even
 	if err != nil {
 		sys.counters.CommitFailures.Add(1)
 		a.loaded = false
-		if errors.Is(err, credential.ErrUnknownOutcome) {
+		a.view.record.Store(nil) // readers look into the store, until it is read anew
+		switch {
+		case errors.Is(err, credential.ErrUnknownOutcome):
 			a.settleUnknown()
+		case errors.Is(err, credential.ErrConflict):
+			a.unsettled = false // writes keep their order
 		}
 		return err
 	}
+	a.unsettled = false
 	a.exists, a.rec, a.rev, a.loaded = true, change.After, rev, true
 	a.publish()
 	a.shard.sched.nudge(change.After.NextRefreshAt)
@@ -228,12 +284,17 @@ func (a *account) settleUnknown() {
 	sys := a.shard.sys
 	ctx, cancel := context.WithTimeout(sys.ctx, sys.policy.CommitTimeout)
 	defer cancel()
-	if err := a.shard.store.Barrier(ctx); err != nil {
+	err := a.shard.store.Barrier(ctx)
+	if a.unsettled = err != nil; a.unsettled {
 		sys.log.Warn("outcome of a write stays unknown; every later write checks the record's revision", "account", a.ref.String(), "err", err)
 	}
 }
 
+// publish shows the record to those who read past the mailbox.
 func (a *account) publish() {
+	if a.unsettled {
+		return
+	}
 	rec := a.rec
 	if first := a.view.record.Swap(&rec) == nil; first {
 		a.shard.sys.snapshots.add(a.ref, &a.view)
@@ -297,7 +358,7 @@ func (a *account) refreshNow(m refreshNow) {
 	if m.stale != nil && a.job == nil {
 		a.learnLifetime()
 	}
-	a.wait(waiter{reply: m.reply, wantsAccount: true})
+	a.wait(waiter{reply: m.reply, wantsAccount: true, refused: m.stale != nil})
 }
 
 // learnLifetime takes a caller's word that the token stopped working, where
@@ -314,6 +375,9 @@ func (a *account) learnLifetime() {
 	}
 	after := rec.Clone()
 	after.LearnedLifetime, after.ExpiresAt = lived, now
+	if after.Failures == 0 { // else the back-off holds
+		after.NextRefreshAt = now
+	}
 	lines := a.lines(credential.WhatLifetimeCorrected, "", "a caller was refused after "+lived.Round(time.Second).String())
 	if err := a.commit(after, lines, nil); err != nil {
 		_ = a.ensure()
@@ -326,6 +390,7 @@ func (a *account) wait(w waiter) {
 		a.withoutRefreshToken(w)
 		return
 	}
+	w.than = a.rec.Generation
 	a.waiters = append(a.waiters, w)
 	if err := a.begin(true); err != nil {
 		a.waiters = a.waiters[:len(a.waiters)-1]
@@ -336,8 +401,12 @@ func (a *account) wait(w waiter) {
 // withoutRefreshToken: there is nothing to refresh with. When the token's time
 // is over, or a caller says so, a person has to authorise again.
 func (a *account) withoutRefreshToken(w waiter) {
-	if serves(&a.rec, 0, time.Now()) && !w.wantsAccount {
+	switch serving := serves(&a.rec, 0, time.Now()); {
+	case serving && !w.wantsAccount:
 		w.reply <- result{err: &credential.Unavailable{Err: credential.ErrProviderUnavailable, Reason: "the token has less time left than min_ttl asks for, and there is no refresh token", RetryAfter: time.Until(a.rec.ExpiresAt)}}
+		return
+	case serving && !w.refused:
+		w.reply <- result{err: &credential.Unavailable{Err: credential.ErrInvalid, Reason: "there is no refresh token, and the access token still serves"}}
 		return
 	}
 	if err := a.endWithoutRefreshToken(); err != nil {
@@ -352,8 +421,11 @@ func (a *account) endWithoutRefreshToken() error {
 	after.State, after.Reason = credential.StateNeedsReauth, credential.ReasonNoRefreshToken
 	after.NextRefreshAt, after.UpdatedAt = time.Time{}, time.Now().UTC()
 	lines := a.lines(credential.WhatNeedsReauth, after.Reason, "the access token is over and there is no refresh token")
-	a.shard.sys.counters.NeedsReauth.Add(1)
-	return a.commit(after, lines, a.events(credential.EventAuthError, &after))
+	err := a.commit(after, lines, a.events(credential.EventAuthError, &after))
+	if err == nil {
+		a.shard.sys.counters.NeedsReauth.Add(1)
+	}
+	return err
 }
 
 func (a *account) events(t credential.EventType, after *credential.Account) []credential.Event {
@@ -363,6 +435,7 @@ func (a *account) events(t credential.EventType, after *credential.Account) []cr
 // due is called when the schedule's time has come.
 func (a *account) due() {
 	now, rec := time.Now(), &a.rec
+	in, _ := a.shard.sys.integrations.Lookup(rec.Integration)
 	scheduled := func(err error) {
 		a.shard.sched.finished(a.ref)
 		if err != nil && !errors.Is(err, credential.ErrProviderUnavailable) && !errors.Is(err, credential.ErrMisconfigured) {
@@ -372,10 +445,13 @@ func (a *account) due() {
 	switch {
 	case !a.exists || rec.State != credential.StateActive || rec.NextRefreshAt.IsZero() || rec.NextRefreshAt.After(now):
 		scheduled(nil) // done meanwhile
-	case rec.Claim != nil && a.job == nil && a.claimRetry().After(now):
-		after := rec.Clone()
-		after.NextRefreshAt = a.claimRetry().UTC()
-		scheduled(a.commit(after, nil, nil))
+	case a.suspect() && a.job == nil && !rec.Claim.Uncertain:
+		a.recover() // it could not be marked before
+		scheduled(nil)
+	case a.job == nil && a.claimRetry(in).After(now):
+		scheduled(a.reschedule(onWallClock(a.claimRetry(in), now)))
+	case rec.Kind == credential.KindOAuth2 && len(rec.RefreshToken) == 0 && serves(rec, 0, now):
+		scheduled(a.reschedule(rec.ExpiresAt))
 	case rec.Kind == credential.KindOAuth2 && len(rec.RefreshToken) == 0:
 		scheduled(a.endWithoutRefreshToken())
 	default:
@@ -385,32 +461,40 @@ func (a *account) due() {
 	}
 }
 
-// claimRetry is when a claim without an outcome no longer stands in the way.
-func (a *account) claimRetry() time.Time {
-	if !a.rec.Claim.Uncertain || a.rec.Claim.Generation != a.rec.Generation {
+func (a *account) reschedule(at time.Time) error {
+	after := a.rec.Clone()
+	after.NextRefreshAt = at
+	return a.commit(after, nil, nil)
+}
+
+// onWallClock is a time of the monotonic clock as the schedule holds it. The
+// two clocks drift apart when one is set, so it is told from now.
+func onWallClock(t, now time.Time) time.Time { return now.Add(t.Sub(now)).UTC() }
+
+// claimRetry is when a claim without an outcome no longer stands in the way of
+// a refresh; zero: there is none in the way.
+func (a *account) claimRetry(in Integration) time.Time {
+	switch {
+	case a.rec.Claim == nil || a.neverSent():
+		return time.Time{}
+	case a.suspect():
+		return a.policy().retryUncertainAt(&a.rec, in, a.claimEnds)
+	default: // of a credential that was replaced
 		return a.claimEnds
 	}
-	in, _ := a.shard.sys.integrations.Lookup(a.rec.Integration)
-	return a.policy().retryUncertainAt(&a.rec, in, a.claimEnds)
 }
 
 // answered takes the provider's answer to this actor's job, or to that of an
 // actor before it.
 func (a *account) answered(m answered) {
-	j := a.job
-	if j == nil || j.claim == nil || j.claim.Attempt != m.answer.Attempt {
-		in, _ := a.shard.sys.integrations.Lookup(a.rec.Integration)
-		j = &job{integration: in}
-	}
-	j.done, j.grant = &m.answer, m.grant
-	a.settle(j)
+	m.job.done, m.job.grant = &m.answer, m.grant
+	a.settle(m.job)
 }
 
 // finish ends a job: its waiters are answered from the record as it now
 // stands, or with err where that does not serve them.
 func (a *account) finish(j *job, err error) {
-	sys := a.shard.sys
-	sys.jobs.done()
+	j.end(a.shard.sys)
 	if a.job == j {
 		a.job = nil
 	}
@@ -427,28 +511,34 @@ func (a *account) finish(j *job, err error) {
 	a.answerWaiters(err)
 }
 
+// answerWaiters answers those who wait from the record as it now stands, or
+// with err where that does not serve them. Who waits for a refresh of a
+// credential that was replaced meanwhile waits on, for one of the new.
 func (a *account) answerWaiters(err error) {
-	waiters := a.waiters
-	a.waiters = nil
-	var tok credential.Token
-	var tokErr error
-	opened := false
-	for _, w := range waiters {
+	opened := sync.OnceValue(func() result { // once for all of them
+		tok, err := a.shard.sys.openToken(a.shard.sys.ctx, &a.rec)
+		return result{token: tok, account: a.rec, err: err}
+	})
+	var again []waiter
+	for len(a.waiters) > 0 { // one by one: who is not answered when this panics is answered after it
+		w, active, newer := a.waiters[0], a.rec.State == credential.StateActive, a.rec.Generation > a.waiters[0].than
 		switch {
-		case w.wantsAccount && err == nil && a.rec.State == credential.StateActive:
+		case w.wantsAccount && active && newer:
 			w.reply <- result{account: a.rec}
-		case !w.wantsAccount && err == nil && a.rec.State == credential.StateActive && serves(&a.rec, 0, time.Now()):
-			if !opened { // once for all of them
-				tok, tokErr = a.shard.sys.openToken(a.shard.sys.ctx, &a.rec)
-				opened = true
-			}
-			w.reply <- result{token: tok, account: a.rec, err: tokErr}
-		case (!w.wantsAccount || a.rec.State != credential.StateActive) && a.answer(w):
+		case !w.wantsAccount && err == nil && active && newer && serves(&a.rec, 0, time.Now()):
+			w.reply <- opened()
+		case (!w.wantsAccount || !active) && a.answer(w):
 		case err != nil:
 			w.reply <- result{err: err}
-		default:
+		case newer:
 			w.reply <- result{err: &credential.Unavailable{Err: credential.ErrProviderUnavailable, Reason: "the new token is over already", RetryAfter: time.Second}}
+		default:
+			again = append(again, w)
 		}
+		a.waiters = a.waiters[1:]
+	}
+	for _, w := range again {
+		a.wait(w)
 	}
 }
 

@@ -21,12 +21,14 @@ func (a *account) disconnect(m disconnect) {
 		return
 	}
 	old := a.rec.Clone()
-	after := a.rec.Clone()
-	after.State, after.Reason = credential.StateDisconnected, ""
-	after.AccessToken, after.RefreshToken, after.Claim = nil, nil, nil
-	after.ExpiresAt, after.NextRefreshAt, after.RefreshExpiresAt = time.Time{}, time.Time{}, time.Time{}
-	after.UpdatedAt = time.Now().UTC()
-	if err := a.commit(after, a.lines(credential.WhatDisconnected, "", ""), a.events(credential.EventDisconnected, &after)); err != nil {
+	err := a.destroyTokens()
+	if m.tries++; errors.Is(err, credential.ErrConflict) && m.tries < commitTries {
+		if err = a.ensure(); err == nil {
+			a.disconnect(m) // anew, on the record that won
+			return
+		}
+	}
+	if err != nil {
 		m.reply <- result{err: err}
 		return
 	}
@@ -40,6 +42,15 @@ func (a *account) disconnect(m disconnect) {
 		sh.revoke(old)
 		m.reply <- result{account: rec}
 	})
+}
+
+func (a *account) destroyTokens() error {
+	after := a.rec.Clone()
+	after.State, after.Reason = credential.StateDisconnected, ""
+	after.AccessToken, after.RefreshToken, after.Claim = nil, nil, nil
+	after.ExpiresAt, after.NextRefreshAt, after.RefreshExpiresAt = time.Time{}, time.Time{}, time.Time{}
+	after.UpdatedAt = time.Now().UTC()
+	return a.commit(after, a.lines(credential.WhatDisconnected, "", ""), a.events(credential.EventDisconnected, &after))
 }
 
 // revokeTries is how often a revocation is tried before it is given up. Each

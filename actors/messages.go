@@ -11,7 +11,7 @@ type message interface {
 	// account says whose mailbox it is for.
 	account() credential.Ref
 	// refuse ends the message where no actor will take it: the shard is not
-	// owned here, or the node is stopping. It must not block.
+	// owned here, or the node is stopping, or its actor failed. It never blocks.
 	refuse(err error)
 }
 
@@ -31,7 +31,15 @@ type request struct {
 }
 
 func (r request) account() credential.Ref { return r.ref }
-func (r request) refuse(err error)        { r.reply <- result{err: err} }
+
+// refuse answers with the error, unless there is an answer already: an actor
+// may fail after it has answered.
+func (r request) refuse(err error) {
+	select {
+	case r.reply <- result{err: err}:
+	default:
+	}
+}
 
 type (
 	// getToken asks for a token that lives for minTTL more.
@@ -50,7 +58,10 @@ type (
 		what credential.Import
 	}
 	// disconnect ends the account.
-	disconnect struct{ request }
+	disconnect struct {
+		request
+		tries int
+	}
 )
 
 // signal is the part that messages without a caller have in common.
@@ -80,6 +91,7 @@ type (
 	// answered brings what came of a request to the provider.
 	answered struct {
 		signal
+		job    *job
 		answer answer
 		grant  *credential.Grant // with Failure == nil: its plaintext, for those who wait
 	}
@@ -89,3 +101,10 @@ type (
 		job *job
 	}
 )
+
+// carrier is a message that a refresh goes on with.
+type carrier interface{ carried() *job }
+
+func (m admitted) carried() *job    { return m.job }
+func (m answered) carried() *job    { return m.job }
+func (m settleAgain) carried() *job { return m.job }

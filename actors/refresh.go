@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/grantd/grantd/credential"
@@ -39,6 +40,23 @@ type job struct {
 	tries    int
 	// scheduled: the scheduler is to be told of the end.
 	scheduled bool
+	// away: it goes on when a message carries it back to the actor.
+	away        bool
+	left, ended atomic.Bool
+}
+
+// leave gives the place in the lane back, once.
+func (j *job) leave(sys *System, v verdict, pause time.Duration) {
+	if !j.left.Swap(true) {
+		sys.lanes.leave(j.integration, v, pause, time.Now())
+	}
+}
+
+// end takes the job out of the system's count, once.
+func (j *job) end(sys *System) {
+	if !j.ended.Swap(true) {
+		sys.jobs.done()
+	}
 }
 
 // begin begins a refresh, or queues it in its lane, unless one is under way. It
@@ -55,22 +73,23 @@ func (a *account) begin(urgent bool) error {
 	if err != nil {
 		return err
 	}
-	j := &job{integration: in, scheduled: !urgent}
+	j := &job{integration: in, scheduled: !urgent, away: true}
 	sh := a.shard
 	if !sh.sys.jobs.add() {
 		return &credential.Unavailable{Err: credential.ErrNoQuorum, Reason: "the node is stopping", RetryAfter: time.Second}
 	}
 	start := func() {
-		gone := func() { sh.sys.lanes.leave(in, unused, 0, time.Now()); sh.sys.jobs.done() }
+		gone := func() { j.leave(sh.sys, unused, 0); j.end(sh.sys) }
 		sh.send(admitted{signal: signal{a.ref, gone}, job: j})
 	}
 	admitted, why := sh.sys.lanes.enter(in, urgent, now, start)
 	if why != nil {
-		sh.sys.jobs.done()
+		j.end(sh.sys)
 		return why
 	}
 	a.job = j
 	if admitted {
+		j.away = false
 		a.claim(j)
 	}
 	return nil
@@ -79,8 +98,14 @@ func (a *account) begin(urgent bool) error {
 // admitted goes on with a job that had to wait for its lane: things may have
 // changed meanwhile.
 func (a *account) admitted(j *job) {
-	if _, err := a.mayRefresh(time.Now()); err != nil {
+	now := time.Now()
+	in, err := a.mayRefresh(now)
+	if err != nil {
 		a.release(j, err)
+		return
+	}
+	if why := a.shard.sys.lanes.shut(in, j.integration.Broken, now); why != nil {
+		a.release(j, why)
 		return
 	}
 	a.claim(j)
@@ -88,7 +113,7 @@ func (a *account) admitted(j *job) {
 
 // release ends a job that sent nothing.
 func (a *account) release(j *job, err error) {
-	a.shard.sys.lanes.leave(j.integration, unused, 0, time.Now())
+	j.leave(a.shard.sys, unused, 0)
 	a.finish(j, err)
 }
 
@@ -108,13 +133,7 @@ func (a *account) mayRefresh(now time.Time) (Integration, error) {
 	if !ok {
 		return Integration{}, &credential.Unavailable{Err: credential.ErrMisconfigured, Reason: "integration " + rec.Integration + " does not exist", RetryAfter: a.policy().BrokenProbe}
 	}
-	notBefore := time.Time{}
-	switch {
-	case rec.Claim != nil && rec.Claim.Uncertain && rec.Claim.Generation == rec.Generation:
-		notBefore = a.policy().retryUncertainAt(rec, in, a.claimEnds)
-	case rec.Claim != nil:
-		notBefore = a.claimEnds
-	}
+	notBefore := a.claimRetry(in)
 	if rec.Failures > 0 && rec.NextRefreshAt.After(notBefore) {
 		notBefore = rec.NextRefreshAt
 	}
@@ -126,13 +145,42 @@ func (a *account) mayRefresh(now time.Time) (Integration, error) {
 
 // claim commits the right to send one request, and sends it.
 func (a *account) claim(j *job) {
+	for try := 1; ; try++ {
+		err := a.tryClaim(j)
+		if err == nil {
+			break
+		}
+		if errors.Is(err, credential.ErrConflict) && try < commitTries {
+			if err = a.load(); err == nil {
+				_, err = a.mayRefresh(time.Now())
+			}
+		}
+		if err != nil {
+			a.release(j, err)
+			return
+		}
+	}
+	sys := a.shard.sys
+	sys.failpoint(PointClaimed)
+	deadline := a.claimEnds
+	if d := time.Now().Add(a.policy().CallTimeout); d.Before(deadline) {
+		deadline = d
+	}
+	sys.attempts.Store(j.claim.Attempt, struct{}{})
+	rec := a.rec.Clone() // here: the call runs beside the actor, which may take an import meanwhile
+	j.away = true
+	sys.calls.Go(func() { a.shard.call(rec, j, deadline) })
+}
+
+// tryClaim commits the claim to the record in hand.
+func (a *account) tryClaim(j *job) error {
 	sys := a.shard.sys
 	j.started = time.Now()
 	j.claim = &credential.Claim{
 		Attempt: newID(), Generation: a.rec.Generation,
 		Node: sys.node, Boot: sys.boot, Term: a.term,
 		At: j.started.UTC(), Lifetime: a.policy().ClaimLifetime,
-		Uncertain: a.rec.Claim != nil && a.rec.Claim.Uncertain && a.rec.Claim.Generation == a.rec.Generation,
+		Uncertain: a.suspect(),
 	}
 	after := a.rec.Clone()
 	after.Claim = j.claim
@@ -144,18 +192,10 @@ func (a *account) claim(j *job) {
 	}
 	sys.failpoint(PointBeforeClaim)
 	if err := a.commit(after, lines, nil); err != nil {
-		a.release(j, err)
-		return
+		return err
 	}
-	sys.failpoint(PointClaimed)
-	a.claimEnds = j.started.Add(j.claim.Lifetime)
-	deadline := j.started.Add(j.claim.Lifetime)
-	if d := time.Now().Add(a.policy().CallTimeout); d.Before(deadline) {
-		deadline = d
-	}
-	sys.attempts.Store(j.claim.Attempt, struct{}{})
-	rec := a.rec.Clone() // here: the call runs beside the actor, which may take an import meanwhile
-	sys.calls.Go(func() { a.shard.call(rec, j, deadline) })
+	a.claimOf, a.claimEnds = j.claim.Attempt, j.started.Add(j.claim.Lifetime)
+	return nil
 }
 
 // call asks the provider and sends the answer back to the account. It runs
@@ -165,10 +205,16 @@ func (sh *shard) call(rec credential.Account, j *job, deadline time.Time) {
 	ctx, cancel := context.WithDeadline(sys.ctx, deadline)
 	defer cancel()
 	ans := answer{Attempt: j.claim.Attempt, Ref: rec.Ref, Generation: rec.Generation + 1}
-	grant, failure := sh.ask(ctx, rec)
+	var grant *credential.Grant
+	old, failure := sh.openRefresh(ctx, rec)
+	says := unused // of the provider
+	if failure == nil {
+		grant, failure = sh.ask(ctx, rec, old)
+		says = judge(failure)
+	}
 	ans.At, ans.Failure = time.Now().UTC(), failure
 	sys.counters.count(failure)
-	sys.lanes.leave(j.integration, judge(failure), retryAfter(failure), time.Now())
+	j.leave(sys, says, retryAfter(failure))
 	if failure == nil {
 		if err := sh.seal(rec, j, grant, &ans); err != nil {
 			// The old token is spent and the new one cannot be kept: the answer is lost.
@@ -181,20 +227,30 @@ func (sh *shard) call(rec credential.Account, j *job, deadline time.Time) {
 	if ans.conclusive() {
 		durable = sh.journal(ans)
 	}
-	lost := func() { sys.attempts.Delete(ans.Attempt); sys.jobs.done() }
-	sh.send(answered{signal: signal{rec.Ref, lost}, answer: ans, grant: grant})
+	lost := func() {
+		if ans.harmless() { // else whoever finds the claim must know that it was sent
+			sys.attempts.Delete(ans.Attempt)
+		}
+		j.end(sys)
+	}
+	sh.send(answered{signal: signal{rec.Ref, lost}, job: j, answer: ans, grant: grant})
 	durable() // in the same breath: the outcome is on its way meanwhile
 }
 
-// ask opens the refresh token and makes the one request of the attempt.
-func (sh *shard) ask(ctx context.Context, rec credential.Account) (*credential.Grant, *credential.Failure) {
-	var old credential.Secret
-	if len(rec.RefreshToken) > 0 {
-		var err error
-		if old, err = sh.sys.sealer.Open(ctx, rec.RefreshLabel(), rec.RefreshToken); err != nil {
-			return nil, &credential.Failure{Class: credential.Transient, Code: "not_opened", Detail: "the sealed refresh token does not open"}
-		}
+// openRefresh opens the refresh token, if there is one.
+func (sh *shard) openRefresh(ctx context.Context, rec credential.Account) (old credential.Secret, f *credential.Failure) {
+	if len(rec.RefreshToken) == 0 {
+		return old, nil
 	}
+	old, err := sh.sys.sealer.Open(ctx, rec.RefreshLabel(), rec.RefreshToken)
+	if err != nil {
+		return old, &credential.Failure{Class: credential.Transient, Code: "not_opened", Detail: "the sealed refresh token does not open"}
+	}
+	return old, nil
+}
+
+// ask makes the one request of the attempt.
+func (sh *shard) ask(ctx context.Context, rec credential.Account, old credential.Secret) (*credential.Grant, *credential.Failure) {
 	sh.sys.failpoint(PointSending)
 	grant, err := sh.sys.provider.Refresh(ctx, rec.Integration, rec.Kind, old, rec.Scopes)
 	if err == nil {
@@ -276,6 +332,7 @@ func (a *account) settle(j *job) {
 			return
 		}
 		sys.failpoint(PointSettling)
+		rev := a.rev
 		err := a.commit(s.after, s.lines, s.events)
 		if err == nil {
 			sys.failpoint(PointSettled)
@@ -283,15 +340,16 @@ func (a *account) settle(j *job) {
 			a.settled(j, j.done.Failure)
 			return
 		}
-		if loadErr := a.load(); errors.Is(err, credential.ErrConflict) && loadErr == nil {
+		if loadErr := a.load(); errors.Is(err, credential.ErrConflict) && loadErr == nil && a.rev != rev {
 			continue // decide anew on the record that won
 		}
 		// The outcome may or may not be stored. The answer is safe in the journal;
 		// try again until the record tells.
 		a.failWaiters(err)
 		j.tries++
+		j.away = true
 		sys.after(a.policy().backoff(j.tries, rand.Float64()), func() {
-			a.shard.send(settleAgain{signal: signal{a.ref, sys.jobs.done}, job: j})
+			a.shard.send(settleAgain{signal: signal{a.ref, func() { j.end(sys) }}, job: j})
 		})
 		return
 	}

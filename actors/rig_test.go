@@ -35,6 +35,7 @@ type rig struct {
 	ints     *integrations
 	policy   actors.Policy
 	hook     func(actors.Point)
+	faults   faults
 	boots    int
 
 	db     *storage.DB
@@ -44,6 +45,14 @@ type rig struct {
 }
 
 const shards = 4
+
+// times is n, or a tenth of it under the race detector.
+func times(n int) int {
+	if raceEnabled {
+		return max(n/10, 1)
+	}
+	return n
+}
 
 // bubble runs fn with a rig in virtual time.
 func bubble(t *testing.T, fn func(t *testing.T, r *rig)) {
@@ -73,14 +82,14 @@ func (r *rig) start() {
 	}
 	stores := make([]actors.Store, shards)
 	for i := range stores {
-		stores[i] = r.host.Shard(uint16(i))
+		stores[i] = faultyStore{r.host.Shard(uint16(i)), &r.faults}
 	}
 	r.boots++
 	r.cut = new(atomic.Bool)
 	r.system, err = actors.New(actors.Config{
 		Node: "n1", Boot: fmt.Sprint("boot", r.boots), Stores: stores,
 		ShardOf: func(ref credential.Ref) int { return int(ring.ShardOf(ref, shards)) },
-		Sealer:  labels{}, Provider: oauthish{r.provider.RoundTripper(), r.cut}, Integrations: r.ints, Journal: journal{r.db.Journal()},
+		Sealer:  labels{&r.faults}, Provider: oauthish{r.provider.RoundTripper(), r.cut, &r.faults}, Integrations: r.ints, Journal: journal{r.db.Journal()},
 		Policy: r.policy, Logger: slog.New(slog.NewTextHandler(testWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelWarn})), Failpoint: r.hook,
 	})
 	if err != nil {
@@ -184,14 +193,72 @@ func (w testWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// faults are what a test puts in the way of the actors.
+type faults struct {
+	mu      sync.Mutex
+	commit  func(c credential.Change, do func() (uint64, error)) (uint64, error)
+	barrier func() error
+	load    func(credential.Ref) error
+	open    func(credential.Label) error
+	call    func() *credential.Failure
+}
+
+// set changes the faults.
+func (f *faults) set(fn func(*faults)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fn(f)
+}
+
+// now returns the faults as they stand.
+func (f *faults) now() faults {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return faults{commit: f.commit, barrier: f.barrier, load: f.load, open: f.open, call: f.call}
+}
+
+type faultyStore struct {
+	actors.Store
+	faults *faults
+}
+
+func (s faultyStore) Commit(ctx context.Context, c credential.Change) (uint64, error) {
+	do := func() (uint64, error) { return s.Store.Commit(ctx, c) }
+	if fn := s.faults.now().commit; fn != nil {
+		return fn(c, do)
+	}
+	return do()
+}
+
+func (s faultyStore) Barrier(ctx context.Context) error {
+	if fn := s.faults.now().barrier; fn != nil {
+		return fn()
+	}
+	return s.Store.Barrier(ctx)
+}
+
+func (s faultyStore) Load(ref credential.Ref) (credential.Account, uint64, error) {
+	if fn := s.faults.now().load; fn != nil {
+		if err := fn(ref); err != nil {
+			return credential.Account{}, 0, err
+		}
+	}
+	return s.Store.Load(ref)
+}
+
 // labels seals by writing the label in front of the secret.
-type labels struct{}
+type labels struct{ faults *faults }
 
 func (labels) Seal(_ context.Context, l credential.Label, s credential.Secret) (credential.Sealed, error) {
 	return fmt.Appendf(nil, "%v|%s", l, s.Reveal()), nil
 }
 
-func (labels) Open(_ context.Context, l credential.Label, s credential.Sealed) (credential.Secret, error) {
+func (x labels) Open(_ context.Context, l credential.Label, s credential.Sealed) (credential.Secret, error) {
+	if fn := x.faults.now().open; fn != nil {
+		if err := fn(l); err != nil {
+			return credential.Secret{}, err
+		}
+	}
 	v, ok := strings.CutPrefix(string(s), fmt.Sprintf("%v|", l))
 	if !ok {
 		return credential.Secret{}, credential.ErrSealed
@@ -238,8 +305,9 @@ func (i *integrations) MarkRecovered(_ context.Context, _ string, version uint64
 
 // oauthish is an OAuth client of twenty lines.
 type oauthish struct {
-	rt  http.RoundTripper
-	cut *atomic.Bool
+	rt     http.RoundTripper
+	cut    *atomic.Bool
+	faults *faults
 }
 
 func (o oauthish) post(ctx context.Context, path string, form url.Values) (status int, body map[string]any, err error) {
@@ -265,6 +333,11 @@ func (o oauthish) post(ctx context.Context, path string, form url.Values) (statu
 }
 
 func (o oauthish) Refresh(ctx context.Context, _ string, kind credential.Kind, rt credential.Secret, _ []string) (credential.Grant, error) {
+	if fn := o.faults.now().call; fn != nil {
+		if f := fn(); f != nil {
+			return credential.Grant{}, f
+		}
+	}
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {rt.Reveal()}}
 	if kind == credential.KindClientCredentials {
 		form = url.Values{"grant_type": {"client_credentials"}}

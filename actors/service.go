@@ -61,7 +61,7 @@ func (s *System) Import(ctx context.Context, what credential.Import) (a credenti
 
 // Disconnect destroys the account's tokens and revokes its grant.
 func (s *System) Disconnect(ctx context.Context, ref credential.Ref) (credential.Account, error) {
-	r := s.ask(ctx, s.of(ref), func(req request) message { return disconnect{req} }, ref)
+	r := s.ask(ctx, s.of(ref), func(req request) message { return disconnect{request: req} }, ref)
 	return r.account, r.err
 }
 
