@@ -80,9 +80,11 @@ func round(t *testing.T, db *DB, log *Log, i uint64) {
 	}
 }
 
+// roundBatch writes values of both kinds: those that stand in tables, and those
+// that are kept apart (separateValues).
 func roundBatch(i uint64) Batch {
 	return Batch{
-		Puts:    []Put{put("newest", fmt.Sprint(i)), put(fmt.Sprintf("k%04d", i%20), fmt.Sprintf("%0300d", i))},
+		Puts:    []Put{put("newest", fmt.Sprint(i)), put(fmt.Sprintf("k%04d", i%20), fmt.Sprintf("%0*d", 300+300*(i%2), i))},
 		Appends: []Append{{Prefix: []byte("l"), Value: []byte("x"), Keep: 5}},
 	}
 }

@@ -107,18 +107,32 @@ func (o Options) pebble(fs vfs.FS, lock *pebble.Lock, f failer) *pebble.Options 
 		CacheSize:                   o.CacheBytes,
 		MemTableSize:                o.MemTableBytes,
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       4,
-		L0StopWritesThreshold:       24,
+		L0CompactionThreshold:       10,
+		L0StopWritesThreshold:       40,
 		LBaseMaxBytes:               64 << 20,
 		BytesPerSync:                512 << 10,
 		MaxOpenFiles:                1024,
 		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 2 },
 	}
+	p.Experimental.ValueSeparationPolicy = separateValues
 	for i := range p.Levels {
 		p.Levels[i].BlockSize = blockBytes
 		p.Levels[i].FilterPolicy = keyFilter
 	}
 	return p
+}
+
+// separateValues keeps values of the size of log entries and sealed records out
+// of the tables: compactions then move keys and leave the values where they
+// are, until three tenths of a file are garbage.
+func separateValues() pebble.ValueSeparationPolicy {
+	return pebble.ValueSeparationPolicy{
+		Enabled:               true,
+		MinimumSize:           512,
+		MaxBlobReferenceDepth: 10,
+		RewriteMinimumAge:     5 * time.Minute,
+		TargetGarbageRatio:    0.3,
+	}
 }
 
 // Blocks of 16 KiB and a filter of 10 bits a key, in every table.
