@@ -284,12 +284,14 @@ func (sh *shard) seal(rec credential.Account, j *job, grant *credential.Grant, a
 		}
 	}
 	ans.TokenType, ans.Scopes = grant.TokenType, grant.Scopes
-	told := grant.ExpiresIn
-	if told == 0 {
-		sh.journal(*ans)() // asking takes time in which the answer must be safe
-		told = sh.sys.provider.Lifetime(ctx, rec.Integration, grant.AccessToken)
+	expire := func(told time.Duration) {
+		ans.ExpiresAt, ans.ExpiryAssumed = sh.sys.policy.expiry(told, rec.LearnedLifetime, j.integration.AccessLifetime, ans.At)
 	}
-	ans.ExpiresAt, ans.ExpiryAssumed = sh.sys.policy.expiry(told, rec.LearnedLifetime, j.integration.AccessLifetime, ans.At)
+	expire(grant.ExpiresIn)
+	if grant.ExpiresIn == 0 {
+		sh.journal(*ans)() // asking takes time in which the answer must be safe, and complete
+		expire(sh.sys.provider.Lifetime(ctx, rec.Integration, grant.AccessToken))
+	}
 	return nil
 }
 
