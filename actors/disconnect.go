@@ -95,11 +95,18 @@ func (sh *shard) revokeTokens(integration string, refresh, access credential.Sec
 		ctx, cancel := context.WithTimeout(sys.ctx, sys.policy.CallTimeout)
 		err = sys.provider.Revoke(ctx, integration, refresh, access)
 		cancel()
-		if err == nil || try == revokeTries || !sys.sleep(sys.policy.backoff(try, rand.Float64())) {
+		if err == nil || try == revokeTries || !worthRepeating(err) || !sys.sleep(sys.policy.backoff(try, rand.Float64())) {
 			return err
 		}
 	}
 	return err
+}
+
+// worthRepeating reports whether a revocation that failed may succeed a moment
+// later: a refusal will not.
+func worthRepeating(err error) bool {
+	f, ok := errors.AsType[*credential.Failure](err)
+	return !ok || f.Class == credential.Transient || f.Class == credential.Ambiguous
 }
 
 // noteRevocation writes the failure into the account's history.
