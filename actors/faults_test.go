@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -46,7 +47,7 @@ func (r *rig) handOver(ref credential.Ref) {
 func (r *rig) holdCalls() (begun chan struct{}, release chan *credential.Failure) {
 	begun, release = make(chan struct{}, 100), make(chan *credential.Failure)
 	r.faults.set(func(f *faults) {
-		f.call = func() *credential.Failure { begun <- struct{}{}; return <-release }
+		f.call = func(context.Context) *credential.Failure { begun <- struct{}{}; return <-release }
 	})
 	return begun, release
 }
@@ -210,7 +211,7 @@ func TestTokenThatACallerCallsDeadIsReplacedThoughNobodyAsksAgain(t *testing.T) 
 		time.Sleep(20 * time.Minute)
 		r.faults.set(func(f *faults) {
 			var once sync.Once
-			f.call = func() (fail *credential.Failure) {
+			f.call = func(context.Context) (fail *credential.Failure) {
 				once.Do(func() {
 					fail = &credential.Failure{Class: credential.Transient, Code: "slow_down", RetryAfter: time.Minute, Sent: true}
 				})
@@ -395,7 +396,7 @@ func TestActorThatFailsLosesNobody(t *testing.T) {
 					}
 					return nil
 				}
-				f.call = func() *credential.Failure { time.Sleep(time.Second); return nil }
+				f.call = func(context.Context) *credential.Failure { time.Sleep(time.Second); return nil }
 			})
 		},
 	} {

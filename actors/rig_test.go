@@ -200,7 +200,8 @@ type faults struct {
 	barrier func() error
 	load    func(credential.Ref) error
 	open    func(credential.Label) error
-	call    func() *credential.Failure
+	call    func(context.Context) *credential.Failure
+	ask     func() // how long a token lives
 }
 
 // set changes the faults.
@@ -214,7 +215,7 @@ func (f *faults) set(fn func(*faults)) {
 func (f *faults) now() faults {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return faults{commit: f.commit, barrier: f.barrier, load: f.load, open: f.open, call: f.call}
+	return faults{commit: f.commit, barrier: f.barrier, load: f.load, open: f.open, call: f.call, ask: f.ask}
 }
 
 type faultyStore struct {
@@ -334,7 +335,7 @@ func (o oauthish) post(ctx context.Context, path string, form url.Values) (statu
 
 func (o oauthish) Refresh(ctx context.Context, _ string, kind credential.Kind, rt credential.Secret, _ []string) (credential.Grant, error) {
 	if fn := o.faults.now().call; fn != nil {
-		if f := fn(); f != nil {
+		if f := fn(ctx); f != nil {
 			return credential.Grant{}, f
 		}
 	}
@@ -361,7 +362,12 @@ func (o oauthish) Refresh(ctx context.Context, _ string, kind credential.Kind, r
 	}, nil
 }
 
-func (oauthish) Lifetime(context.Context, string, credential.Secret) time.Duration { return 0 }
+func (o oauthish) Lifetime(context.Context, string, credential.Secret) time.Duration {
+	if fn := o.faults.now().ask; fn != nil {
+		fn()
+	}
+	return 0
+}
 
 func (o oauthish) Revoke(ctx context.Context, _ string, refresh, _ credential.Secret) error {
 	status, _, err := o.post(ctx, "/revoke", url.Values{"token": {refresh.Reveal()}})
