@@ -67,12 +67,25 @@ func (l *lanes) lane(in Integration) *lane {
 	return ln
 }
 
-// check says whether a request may queue now: nil, or why not and when to ask
-// again. It changes nothing.
-func (l *lanes) check(in Integration, now time.Time) *credential.Unavailable {
+// crowdedFor is how many seconds' worth of requests may wait in a lane whose
+// rate is bounded before the schedule passes it over.
+const crowdedFor = 2
+
+// takes says whether the schedule may wake one more account of the integration:
+// nil, or why not and when to ask again. Its lane may be closed, or crowded: who
+// waits there holds a place in its shard's schedule that accounts of other
+// integrations need.
+func (l *lanes) takes(in Integration, now time.Time) *credential.Unavailable {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.lane(in).check(in, now)
+	ln := l.lane(in)
+	if why := ln.check(in, now); why != nil {
+		return why
+	}
+	if ln.limiter != nil && float64(len(ln.patient)) >= max(1, crowdedFor*float64(ln.limit)) {
+		return &credential.Unavailable{Err: credential.ErrProviderUnavailable, Reason: "others wait already", RetryAfter: time.Second}
+	}
+	return nil
 }
 
 // shut says why a request whose turn has come is not to be sent after all: what
@@ -98,6 +111,7 @@ func paused(wait time.Duration) *credential.Unavailable {
 	return &credential.Unavailable{Err: credential.ErrProviderUnavailable, Reason: "provider paused after failures", RetryAfter: wait}
 }
 
+// check says whether a request may queue now.
 func (ln *lane) check(in Integration, now time.Time) *credential.Unavailable {
 	if in.Broken && now.Before(ln.nextProbe) {
 		return misconfigured(in, ln.nextProbe.Sub(now))

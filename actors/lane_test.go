@@ -43,7 +43,7 @@ func TestCircuitOpensAfterFailuresAndClosesAfterASuccess(t *testing.T) {
 			t.Fatal("a second request went beside the probe")
 		}
 		l.leave(in, failing, 0, time.Now())
-		second := l.check(in, time.Now())
+		second := l.takes(in, time.Now())
 		if second == nil || second.RetryAfter < 2*p.BreakerMin-time.Millisecond {
 			t.Fatalf("after a failed probe: %v, want twice the time", second)
 		}
@@ -52,7 +52,7 @@ func TestCircuitOpensAfterFailuresAndClosesAfterASuccess(t *testing.T) {
 			t.Fatalf("second probe refused: %v", err)
 		}
 		l.leave(in, healthy, 0, time.Now())
-		if err := l.check(in, time.Now()); err != nil {
+		if err := l.takes(in, time.Now()); err != nil {
 			t.Errorf("after a good probe: %v", err)
 		}
 	})
@@ -65,14 +65,14 @@ func TestRetryAfterPausesTheWholeIntegration(t *testing.T) {
 		var started []string
 		_ = tryEnter(l, in, true, &started, "r")
 		l.leave(in, limited, 7*time.Second, time.Now())
-		if err := l.check(in, time.Now()); err == nil || err.RetryAfter != 7*time.Second {
+		if err := l.takes(in, time.Now()); err == nil || err.RetryAfter != 7*time.Second {
 			t.Fatalf("after Retry-After 7: %v", err)
 		}
-		if err := l.check(Integration{ID: "y"}, time.Now()); err != nil {
+		if err := l.takes(Integration{ID: "y"}, time.Now()); err != nil {
 			t.Errorf("another integration is paused too: %v", err)
 		}
 		time.Sleep(7 * time.Second)
-		if err := l.check(in, time.Now()); err != nil {
+		if err := l.takes(in, time.Now()); err != nil {
 			t.Errorf("after the pause: %v", err)
 		}
 	})
@@ -142,7 +142,7 @@ func TestMisconfiguredIntegrationIsProbedNowAndThen(t *testing.T) {
 		}
 		l.reset("x")
 		in.Broken = false
-		if err := l.check(in, time.Now()); err != nil {
+		if err := l.takes(in, time.Now()); err != nil {
 			t.Errorf("after it was mended: %v", err)
 		}
 	})

@@ -89,7 +89,7 @@ func (r *rig) start() {
 	r.system, err = actors.New(actors.Config{
 		Node: "n1", Boot: fmt.Sprint("boot", r.boots), Stores: stores,
 		ShardOf: func(ref credential.Ref) int { return int(ring.ShardOf(ref, shards)) },
-		Sealer:  labels{&r.faults}, Provider: oauthish{r.provider.RoundTripper(), r.cut, &r.faults}, Integrations: r.ints, Journal: journal{r.db.Journal()},
+		Sealer:  labels{&r.faults}, Provider: oauthish{r.provider.RoundTripper(), r.cut, &r.faults}, Integrations: r.ints, Journal: journal{r.db.Journal(), &r.faults},
 		Policy: r.policy, Logger: slog.New(slog.NewTextHandler(testWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelWarn})), Failpoint: r.hook,
 	})
 	if err != nil {
@@ -176,7 +176,17 @@ func (r *rig) kept() {
 	}
 }
 
-type journal struct{ *storage.Journal }
+type journal struct {
+	*storage.Journal
+	faults *faults
+}
+
+func (j journal) Begin(key string, value []byte) (func() error, error) {
+	if fn := j.faults.now().begin; fn != nil {
+		fn()
+	}
+	return j.Journal.Begin(key, value)
+}
 
 func (j journal) Get(key string) ([]byte, error) {
 	v, err := j.Journal.Get(key)
@@ -202,6 +212,7 @@ type faults struct {
 	open    func(credential.Label) error
 	call    func(context.Context) *credential.Failure
 	ask     func() // how long a token lives
+	begin   func() // an entry of the journal
 }
 
 // set changes the faults.
@@ -215,7 +226,7 @@ func (f *faults) set(fn func(*faults)) {
 func (f *faults) now() faults {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return faults{commit: f.commit, barrier: f.barrier, load: f.load, open: f.open, call: f.call, ask: f.ask}
+	return faults{commit: f.commit, barrier: f.barrier, load: f.load, open: f.open, call: f.call, ask: f.ask, begin: f.begin}
 }
 
 type faultyStore struct {
@@ -267,15 +278,21 @@ func (x labels) Open(_ context.Context, l credential.Label, s credential.Sealed)
 	return credential.NewSecret(v), nil
 }
 
-// integrations is a registry with one entry.
+// integrations is a registry with one entry, and others that never change.
 type integrations struct {
-	mu sync.Mutex
-	in actors.Integration
+	mu     sync.Mutex
+	in     actors.Integration
+	others []actors.Integration
 }
 
 func (i *integrations) Lookup(id string) (actors.Integration, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	for _, in := range i.others {
+		if in.ID == id {
+			return in, true
+		}
+	}
 	return i.in, id == i.in.ID
 }
 

@@ -13,7 +13,7 @@ import (
 //
 // Entries stay in the store until the account's own commit moves them. The
 // scheduler walks them behind a cursor; entries that cannot go now (their
-// integration's lane is closed) are passed over, and the walk begins again
+// integration's lane is closed or crowded) are passed over, and the walk begins again
 // when that may have changed.
 type scheduler struct {
 	shard *shard
@@ -168,13 +168,13 @@ func (s *scheduler) advance(w *walk, now time.Time) time.Time {
 	return w.anew
 }
 
-// dispatch wakes the entry's account, unless its lane is closed.
+// dispatch wakes the entry's account, unless its lane is closed or crowded.
 func (s *scheduler) dispatch(e credential.Due, w *walk, now time.Time) {
 	in, ok := s.shard.sys.integrations.Lookup(e.Integration)
 	if !ok {
 		return // nobody can refresh it; the next walk looks again
 	}
-	if why := s.shard.sys.lanes.check(in, now); why != nil {
+	if why := s.shard.sys.lanes.takes(in, now); why != nil {
 		if at := now.Add(why.RetryAfter); at.Before(w.anew) {
 			w.anew = at
 		}
