@@ -188,6 +188,7 @@ func TestAnswerIsInTheJournalBeforeItsOutcomeIsProposed(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		ref, _ := r.account("crm")
 		looked := 0
+		r.faults.set(func(f *faults) { f.begin = func() { time.Sleep(time.Second) } })
 		r.during(brings(2), func(c credential.Change) {
 			looked++
 			if _, err := r.db.Journal().Get(c.Before.Claim.Attempt); err != nil {
@@ -254,6 +255,21 @@ func TestNothingIsSentForADisconnectedAccount(t *testing.T) {
 		}
 		if len(begun) != 0 || r.get(ref).Claim != nil {
 			t.Errorf("%d requests, claim %+v", len(begun), r.get(ref).Claim)
+		}
+	})
+}
+
+func TestTokenOfADeadGrantIsNotHandedOutThoughItHasTimeLeft(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		ref, tok := r.account("crm")
+		if err := r.provider.Revoke(tok.Grant); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.system.Refresh(t.Context(), ref, nil); !errors.Is(err, credential.ErrNeedsReauth) {
+			t.Errorf("the refresh: %v", err)
+		}
+		if _, err := r.system.Token(t.Context(), ref, 0); !errors.Is(err, credential.ErrNeedsReauth) {
+			t.Errorf("the token: %v", err)
 		}
 	})
 }
