@@ -103,6 +103,10 @@ func (s *settlement) discard(rec credential.Account, c circumstances) {
 	s.line(credential.WhatAnswerDiscarded, "superseded", "the credential was replaced while the refresh was under way", rec.Claim.Attempt, c)
 }
 
+// breath is the least time between a refresh that succeeded and the next that
+// the schedule asks for.
+const breath = 500 * time.Millisecond
+
 func (s *settlement) succeed(rec credential.Account, ans answer, c circumstances) {
 	a := &s.after
 	a.Generation = ans.Generation
@@ -118,7 +122,7 @@ func (s *settlement) succeed(rec credential.Account, ans answer, c circumstances
 	a.LastRefreshAt = ans.At
 	a.Failures, a.Refusals = 0, 0
 	a.NextRefreshAt = nextRefresh(a, c)
-	if soonest := c.now.Add(c.policy.BackoffMin); !a.NextRefreshAt.IsZero() && a.NextRefreshAt.Before(soonest) {
+	if soonest := c.now.Add(breath); !a.NextRefreshAt.IsZero() && a.NextRefreshAt.Before(soonest) {
 		a.NextRefreshAt = soonest // a provider whose tokens are over when they come is not asked all the time
 	}
 	detail := ""

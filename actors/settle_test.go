@@ -253,8 +253,12 @@ func FuzzSettleKeepsItsPromises(f *testing.F) {
 func TestTokensThatAreOverWhenTheyComeAreNotFetchedAllTheTime(t *testing.T) {
 	ans := success()
 	ans.ExpiresAt = t0
-	c := given()
-	if wait := mustSettle(t, inFlight(), ans, c).after.NextRefreshAt.Sub(t0); wait < c.policy.BackoffMin {
+	if wait := mustSettle(t, inFlight(), ans, given()).after.NextRefreshAt.Sub(t0); wait < breath {
 		t.Errorf("the next one is fetched after %v", wait)
+	}
+	c := given()
+	c.policy.BackoffMin = time.Hour // has nothing to do with it
+	if s := mustSettle(t, inFlight(), success(), c).after; s.NextRefreshAt.After(s.ExpiresAt.Add(-time.Minute)) {
+		t.Errorf("the next one is fetched %v before the token ends", s.ExpiresAt.Sub(s.NextRefreshAt))
 	}
 }
