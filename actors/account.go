@@ -91,7 +91,7 @@ func (a *account) Receive(ctx actor.Context) {
 			a.refuse(m, errPanicked)
 		}
 		a.view.used.Store(time.Now().Unix())
-		a.busy.Store(a.job != nil || len(a.waiters) > 0 || a.rec.Claim != nil)
+		a.busy.Store(a.job != nil || len(a.waiters) > 0 || a.rec.Claim != nil || a.unsettled)
 		a.pending.Add(-1)
 	}()
 	a.handle(m)

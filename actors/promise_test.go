@@ -242,7 +242,7 @@ func TestNothingIsSentForADisconnectedAccount(t *testing.T) {
 		if err := <-queued; !errors.Is(err, credential.ErrDisconnected) {
 			t.Errorf("who waited was told %v", err)
 		}
-		release <- nil
+		close(release)
 		if err := <-first; err != nil {
 			t.Error(err)
 		}
