@@ -13,6 +13,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 PKG      ?= ./...
 FUZZTIME ?= 10s
 BENCH    ?= .
+SEEDS    ?= 100
 
 # What the tests run besides grantd: authorization servers in Go, a module of
 # their own, and packages of npm, each folder with its lock file.
@@ -31,6 +32,11 @@ build: ## build bin/grantd
 .PHONY: test
 test: deps lint vuln ## fetch what the tests need, check the sources, run all tests
 	$(GO) test -race -timeout 15m $(PKG)
+	$(GO) test -timeout 15m ./internal/sim # most of it is not for the race detector
+
+.PHONY: sim
+sim: ## simulate crashes at every write to the disk, and SEEDS random lives
+	SIM_ALL=1 SEEDS=$(SEEDS) $(GO) test -timeout 120m ./internal/sim
 
 .PHONY: deps
 deps: $(NPM_STAMPS) ## fetch what the tests need
