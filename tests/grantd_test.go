@@ -30,7 +30,7 @@ var binary struct {
 
 // grantdBinary builds grantd where that was not done yet, and returns its path.
 // [TestMain] removes it.
-func grantdBinary(t *testing.T) string {
+func grantdBinary(t testing.TB) string {
 	t.Helper()
 	binary.once.Do(func() {
 		if binary.err = process.DependsOn(".."); binary.err != nil {

@@ -19,29 +19,31 @@ type answer struct {
 	err     error
 }
 
-// crowd lets all callers ask at the same moment and waits for all of them. The
-// requests are made before, so that only asking is measured.
-func (r *run) crowd(ctx context.Context) ([]answer, error) {
-	answers := make([]answer, r.c.Callers)
-	requests := make([]*http.Request, r.c.Callers)
-	for i := range answers {
-		answers[i].account = i % len(r.names)
-		req, err := r.node.request(ctx, http.MethodGet, "/v1/accounts/"+r.names[answers[i].account]+"/token", nil)
+// makeRequests makes the request of each caller.
+func (r *run) makeRequests(ctx context.Context) error {
+	r.requests = make([]*http.Request, r.c.Callers)
+	for i := range r.requests {
+		req, err := r.node.request(ctx, http.MethodGet, "/v1/accounts/"+r.names[i%len(r.names)]+"/token", nil)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		requests[i] = req
+		r.requests[i] = req
 	}
+	return nil
+}
+
+// crowd lets all callers ask at the same moment and waits for all of them.
+func (r *run) crowd() []answer {
+	answers := make([]answer, r.c.Callers)
 	add, end := r.track(PhaseHerd, r.c.Callers)
 	defer end()
 	stampede(len(answers), func(i int, began time.Time) {
 		var t wire.Token
-		err := r.node.do(requests[i], &t)
-		answers[i].wait = time.Since(began)
-		answers[i].token, answers[i].err = t.AccessToken, err
+		err := r.node.do(r.requests[i], &t)
+		answers[i] = answer{account: i % len(r.names), token: t.AccessToken, wait: time.Since(began), err: err}
 		add()
 	})
-	return answers, nil
+	return answers
 }
 
 // stampede calls ask for 0 to n-1, all at once, and waits for all. began is

@@ -30,11 +30,14 @@ type run struct {
 	node, provider peer
 	dialer         *dialer
 
-	id      string // names the integration and begins the names of accounts
-	grants  []strict.GrantTokens
-	names   []string // tenant/id of each account
-	made    bool     // the integration exists
-	faultID string
+	id     string // names the integration and begins the names of accounts
+	grants []strict.GrantTokens
+	names  []string // tenant/id of each account
+	// requests are made before the accounts, for the node begins to refresh
+	// these at once, and the callers are to come while it does.
+	requests []*http.Request
+	made     bool // the integration exists
+	faultID  string
 }
 
 // Run sends the herd and measures. It returns when all callers were answered
@@ -73,10 +76,7 @@ func (r *run) measure(ctx context.Context) (Result, error) {
 	if err := r.prepare(ctx); err != nil {
 		return Result{}, err
 	}
-	answers, err := r.crowd(ctx)
-	if err != nil {
-		return Result{}, err
-	}
+	answers := r.crowd()
 	if err := context.Cause(ctx); errors.Is(err, context.Canceled) {
 		return Result{}, fmt.Errorf("herd: stopped: %w", err)
 	}
@@ -117,8 +117,8 @@ func (r *run) sum(answers []answer, refused map[wire.Secret]bool, report strict.
 	return res
 }
 
-// prepare makes grants, integration, connections and, last of all, the
-// accounts: the node begins to refresh them as soon as they are there.
+// prepare makes grants, integration, connections, requests and, last of all,
+// the accounts.
 func (r *run) prepare(ctx context.Context) error {
 	grants, integration, err := r.provider.prepareProvider(ctx, r.c.Accounts)
 	if err != nil {
@@ -142,6 +142,9 @@ func (r *run) prepare(ctx context.Context) error {
 	r.names = make([]string, len(grants))
 	for i := range grants {
 		r.names[i] = fmt.Sprintf("%s/%s-%05d", tenant, r.id, i)
+	}
+	if err := r.makeRequests(ctx); err != nil {
+		return err
 	}
 	return r.phase(PhaseImport, len(grants), func(done func()) error {
 		return each(ctx, len(grants), done, r.importAccount)
