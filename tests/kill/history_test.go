@@ -1,6 +1,7 @@
 package kill
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/grantd/grantd/credential"
@@ -13,6 +14,11 @@ type line struct {
 	what            credential.What
 	reason, attempt string
 	generation      uint64
+}
+
+// String names the line in the report of a failed test.
+func (l line) String() string {
+	return fmt.Sprintf("%s generation %d %s %s attempt %s", l.at.Format(time.StampMilli), l.generation, l.what, l.reason, l.attempt)
 }
 
 func fromAPI(l wire.HistoryLine) line {
@@ -36,7 +42,7 @@ func (h *history) add(number uint64, l line) error {
 	switch {
 	case number < h.next():
 		if old := (*h)[number]; !old.at.Equal(l.at) || old.what != l.what || old.reason != l.reason || old.attempt != l.attempt || old.generation != l.generation {
-			return brokenf("line %d of the history was %+v and is %+v", number, old, l)
+			return brokenf("line %d of the history was %q and is %q", number, old, l)
 		}
 	case number > h.next():
 		return brokenf("line %d of the history is missing, there is a line %d", h.next(), number)

@@ -118,11 +118,11 @@ func checkEvents(h history, events []credential.Event) error {
 			continue
 		}
 		if len(events) == 0 {
-			return brokenf("I5: nobody was told that it became %s at %v", l.what, l.at)
+			return brokenf("I5: nobody was told of the line %q", l)
 		}
 		e := events[0]
 		if e.Type != want || e.Generation != l.generation || want == credential.EventAuthError && e.Reason != l.reason || ids[e.ID] {
-			return brokenf("I5: the line %+v was told as %+v", l, e)
+			return brokenf("I5: the line %q was told as %+v", l, e)
 		}
 		ids[e.ID], events = true, events[1:]
 	}
