@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -278,6 +279,7 @@ func TestTokenOfADeadGrantIsNotHandedOutThoughItHasTimeLeft(t *testing.T) {
 
 func TestEveryChangeOfStateIsWrittenWithItsEventAndItsLine(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
+		var mu sync.Mutex
 		var told []credential.EventType
 		r.faults.set(func(f *faults) {
 			f.commit = func(c credential.Change, do func() (uint64, error)) (uint64, error) {
@@ -289,7 +291,9 @@ func TestEveryChangeOfStateIsWrittenWithItsEventAndItsLine(t *testing.T) {
 					if e.ID == "" || e.Ref != c.Ref || e.Generation != c.After.Generation || e.Reason != c.After.Reason || e.At.IsZero() {
 						t.Errorf("event %+v of %+v", e, c.After)
 					}
+					mu.Lock()
 					told = append(told, e.Type)
+					mu.Unlock()
 				}
 				if c.Before != nil && c.Before.Generation != c.After.Generation && len(c.Lines) == 0 {
 					t.Errorf("generation %d came without a line", c.After.Generation)
@@ -319,6 +323,8 @@ func TestEveryChangeOfStateIsWrittenWithItsEventAndItsLine(t *testing.T) {
 			credential.EventCreated, credential.EventAuthError, credential.EventReactivated,
 			credential.EventDisconnected, credential.EventReactivated, credential.EventAuthError,
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		if !slices.Equal(told, want) {
 			t.Errorf("told of %v, want %v", told, want)
 		}
