@@ -56,22 +56,14 @@ func Encode(c credential.Change) ([]byte, error) {
 		return nil, err
 	}
 	c.After.HistoryNext = firstLine(&c) + uint64(len(c.Lines))
-	record, err := encodeAccount(&c.After)
-	if err != nil {
-		return nil, fmt.Errorf("encode account %s: %w", c.Ref, err)
-	}
 	key := accountKey(c.Ref)
 	b := Batch{
 		Checks: []Check{{Key: key, Revision: c.Expect}},
-		Puts:   append(make([]Put, 0, 2+len(c.Lines)), Put{Key: key, Value: record, KeepAbove: accountFields}),
+		Puts:   append(make([]Put, 0, 2+len(c.Lines)), Put{Key: key, Value: encodeAccount(&c.After), KeepAbove: accountFields}),
 	}
 	addSchedule(&b, &c)
-	if err := addHistory(&b, &c); err != nil {
-		return nil, err
-	}
-	if err := addEvents(&b, &c); err != nil {
-		return nil, err
-	}
+	addHistory(&b, &c)
+	addEvents(&b, &c)
 	return b.Encode()
 }
 
@@ -91,28 +83,18 @@ func addSchedule(b *Batch, c *credential.Change) {
 
 // addHistory adds the lines and deletes as many of the oldest. Lines are deleted
 // one by one: a range tombstone would cost every later reader more.
-func addHistory(b *Batch, c *credential.Change) error {
+func addHistory(b *Batch, c *credential.Change) {
 	for i := range c.Lines {
-		v, err := encodeLine(&c.Lines[i])
-		if err != nil {
-			return fmt.Errorf("encode history of %s: %w", c.Ref, err)
-		}
 		number := firstLine(c) + uint64(i)
-		b.Puts = append(b.Puts, Put{Key: historyKey(c.Ref, number), Value: v})
+		b.Puts = append(b.Puts, Put{Key: historyKey(c.Ref, number), Value: encodeLine(&c.Lines[i])})
 		if number >= HistoryLines {
 			b.Deletes = append(b.Deletes, historyKey(c.Ref, number-HistoryLines))
 		}
 	}
-	return nil
 }
 
-func addEvents(b *Batch, c *credential.Change) error {
+func addEvents(b *Batch, c *credential.Change) {
 	for i := range c.Events {
-		v, err := encodeEvent(&c.Events[i])
-		if err != nil {
-			return fmt.Errorf("encode event of %s: %w", c.Ref, err)
-		}
-		b.Appends = append(b.Appends, Append{Prefix: []byte{tagEvent}, Value: v, Keep: OutboxEvents})
+		b.Appends = append(b.Appends, Append{Prefix: []byte{tagEvent}, Value: encodeEvent(&c.Events[i]), Keep: OutboxEvents})
 	}
-	return nil
 }
