@@ -188,6 +188,11 @@ func TestImportOverAnInterruptedRefreshIsNotJudgedByIt(t *testing.T) {
 		time.Sleep(time.Second)
 		r.freeCalls()
 		r.system.Lead(shard, 2)
+		r.token(ref) // wakes the account, which finds the claim
+		time.Sleep(time.Second)
+		if a := r.get(ref); !a.NextRefreshAt.Equal(a.ExpiresAt) {
+			t.Errorf("the account is looked at %v before the imported token ends", a.ExpiresAt.Sub(a.NextRefreshAt))
+		}
 		time.Sleep(30 * time.Minute)
 		if a := r.get(ref); a.State != credential.StateActive {
 			t.Fatalf("half an hour before the imported token ends: %s %s", a.State, a.Reason)

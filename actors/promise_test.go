@@ -275,6 +275,32 @@ func TestTokenOfADeadGrantIsNotHandedOutThoughItHasTimeLeft(t *testing.T) {
 	})
 }
 
+func TestCallersKeepToTheBackOff(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		ref, _ := r.account("crm")
+		var asked atomic.Int64
+		r.faults.set(func(f *faults) {
+			f.call = func(context.Context) *credential.Failure {
+				asked.Add(1)
+				return &credential.Failure{Class: credential.Transient, Code: "server_error", Sent: true}
+			}
+		})
+		for failures := int64(1); failures <= 5; failures++ { // the first by a caller, then by the schedule
+			var u *credential.Unavailable
+			for range 20 {
+				if _, err := r.system.Refresh(t.Context(), ref, nil); !errors.As(err, &u) || u.RetryAfter <= 0 {
+					t.Fatalf("a refresh that fails: %v", err)
+				}
+			}
+			time.Sleep(u.RetryAfter - time.Millisecond)
+			if n := asked.Load(); n != failures {
+				t.Fatalf("%d requests, want %d: none within the back-off", n, failures)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+}
+
 // I5: told exactly.
 
 func TestEveryChangeOfStateIsWrittenWithItsEventAndItsLine(t *testing.T) {
@@ -327,6 +353,35 @@ func TestEveryChangeOfStateIsWrittenWithItsEventAndItsLine(t *testing.T) {
 		defer mu.Unlock()
 		if !slices.Equal(told, want) {
 			t.Errorf("told of %v, want %v", told, want)
+		}
+	})
+}
+
+func TestDisconnectRevokesWhatThereIsAndWhatComesLate(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		ref, tok := r.account("crm")
+		if _, err := r.system.Disconnect(t.Context(), ref); err != nil {
+			t.Fatal(err)
+		}
+		if r.provider.GrantAlive(tok.Grant) || r.provider.Report().Revocations != 1 {
+			t.Errorf("%d revocations, and the grant lives: %v", r.provider.Report().Revocations, r.provider.GrantAlive(tok.Grant))
+		}
+		ref, _ = r.account("crm")
+		addFault(t, r, strict.Fault{Kind: strict.FaultSlowAnswer, Delay: 5 * time.Second, Count: 1})
+		refreshed := r.async(ref, nil)
+		time.Sleep(time.Second)
+		if _, err := r.system.Disconnect(t.Context(), ref); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-refreshed; !errors.Is(err, credential.ErrDisconnected) {
+			t.Errorf("who waited was told %v", err)
+		}
+		time.Sleep(10 * time.Second)
+		if n := r.provider.Report().Revocations; n != 3 {
+			t.Errorf("%d revocations, want one more for the tokens that came late", n)
+		}
+		if a := r.get(ref); a.State != credential.StateDisconnected || len(a.AccessToken)+len(a.RefreshToken) > 0 || r.journalled() != 0 {
+			t.Errorf("left over: %+v, %d in the journal", a, r.journalled())
 		}
 	})
 }

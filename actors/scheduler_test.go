@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/grantd/grantd/actors"
+	"github.com/grantd/grantd/bench/strict"
 	"github.com/grantd/grantd/credential"
 )
 
@@ -44,6 +45,41 @@ func TestSlowProviderDoesNotHoldUpTheScheduleOfTheOthers(t *testing.T) {
 		for _, ref := range slow {
 			if a := r.get(ref); a.Generation != 2 {
 				t.Errorf("%s was forgotten", ref)
+			}
+		}
+		r.kept()
+	})
+}
+
+func TestBrokenIntegrationIsLeftAloneButForAProbeAndComesBackByItself(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		var refs []credential.Ref
+		for i := range 20 {
+			ref, _ := r.account(fmt.Sprint("a", i))
+			refs = append(refs, ref)
+		}
+		fault := addFault(t, r, strict.Fault{Kind: strict.FaultInvalidClient})
+		time.Sleep(time.Hour + 10*time.Minute)
+		before, _, _ := r.system.Counters().ScheduledLag.Values()
+		asked := r.provider.Report().Refreshes
+		time.Sleep(10 * time.Minute)
+		woken, _, _ := r.system.Counters().ScheduledLag.Values()
+		// A probe a minute, and at most those that are woken in the same moment.
+		if woken -= before; woken < 8 || woken > 10*20 {
+			t.Errorf("%d accounts were woken in ten minutes", woken)
+		}
+		if n := r.provider.Report().Refreshes - asked; n < 8 || n > 11 {
+			t.Errorf("%d requests in ten minutes", n)
+		}
+		r.provider.RemoveFault(fault)
+		time.Sleep(2 * time.Minute)
+		if in, _ := r.ints.Lookup("demo"); in.Broken {
+			t.Error("still marked broken, two minutes after the provider took the client again")
+		}
+		time.Sleep(time.Minute)
+		for _, ref := range refs {
+			if tok := r.token(ref); !r.provider.TokenLive(tok.Secret) {
+				t.Errorf("%s did not come back", ref)
 			}
 		}
 		r.kept()

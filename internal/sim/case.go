@@ -76,9 +76,12 @@ func (c *caseReport) notSpentAgain(t Told) {
 	}
 }
 
-// claimLife is more than the lifetime of a claim: a request of a refresh that
-// was under way is over then.
-const claimLife = 20 * time.Second
+// The default times of actors.Policy: how long a request may take, and when the
+// request of a claim has surely ended.
+const (
+	callTime  = 10 * time.Second
+	claimLife = 15 * time.Second
+)
 
 // told compares other answers with what happened: an account that exists is
 // found, a dead one is left alone, lines of history stay what they are.
@@ -136,6 +139,7 @@ func (c *caseReport) named() {
 		if b, ok := before[x.Presented]; ok && b.Reached && c.lost(b) && (b.Got.IsZero() || b.rotated()) {
 			again++
 			unsure[x.Presented] = true
+			c.waited(b, x)
 		}
 		if unsure[x.Presented] && x.Code == codeDead && !c.lost(x) && !c.disconnectedSince(x.Order) {
 			losses++
@@ -150,6 +154,18 @@ func (c *caseReport) named() {
 	}
 	if n := c.count(credential.WhatOutcomeLost) + c.count(credential.WhatAnswerDiscarded); losses > n {
 		c.add("I3: %d grants were lost with an answer; the history names %d", losses, n)
+	}
+}
+
+// waited: a token whose answer was lost is presented again only when the first
+// request has surely ended, whatever became of the process that sent it.
+func (c *caseReport) waited(first, again Exchange) {
+	since, wait := first.Sent, claimLife-callTime
+	if first.Process != again.Process { // which does not know when that was
+		since, wait = first.Ended, claimLife
+	}
+	if since.Add(wait).After(again.Sent) {
+		c.add("I1: a request of process %d at %v was given up, and at %v process %d made it again; it may still have been on its way", first.Process, first.Sent, again.Sent, again.Process)
 	}
 }
 

@@ -79,7 +79,7 @@ func TestCrashAtEveryDiskWrite(t *testing.T) {
 				crashed.Add(int64(out.crashes))
 			})
 			t.Logf("%d points of %d, %d crashes", tried.Load(), quiet.writes, crashed.Load())
-			if crashed.Load() < tried.Load()*9/10 {
+			if crashed.Load() < tried.Load()*3/4 { // not every run makes as many writes as the first
 				t.Error("too few of the points were reached")
 			}
 		})

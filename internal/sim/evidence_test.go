@@ -41,7 +41,7 @@ func blameless() *Evidence {
 	}
 	return &Evidence{
 		Exchanges: []Exchange{
-			refresh(10, 1, "g1", "r1", "a2", "r2"), refresh(20, 1, "g1", "r2", "a3", "r3"), dead, lost, refresh(60, 2, "g2", "q1", "b5", "q2"),
+			refresh(10, 1, "g1", "r1", "a2", "r2"), refresh(20, 1, "g1", "r2", "a3", "r3"), dead, lost, refresh(70, 2, "g2", "q1", "b5", "q2"),
 		},
 		Processes: []ProcessEnd{{Number: 1, CrashedAt: at(50)}, {Number: 2}},
 		Cases: []Case{{
@@ -55,7 +55,7 @@ func blameless() *Evidence {
 					{Began: 1, Ended: 2, At: at(2), Generation: 1}, {Began: 3, Ended: 4, At: at(4), Generation: 1, Token: "a1"},
 					{Began: 11, Ended: 12, At: at(12), Generation: 2, Token: "a2"}, {Began: 21, Ended: 22, At: at(22), Generation: 3, Token: "a3", Lines: slices.Clone(lines[:3])},
 					{Began: 31, Ended: 32, At: at(32), Dead: true}, {Began: 40, Ended: 41, At: at(41), Generation: 4},
-					{Began: 42, Ended: 43, At: at(43), Generation: 4, Token: "b4"}, {Began: 61, Ended: 62, At: at(62), Generation: 5, Token: "b5"},
+					{Began: 42, Ended: 43, At: at(43), Generation: 4, Token: "b4"}, {Began: 71, Ended: 72, At: at(72), Generation: 5, Token: "b5"},
 				},
 			},
 			Record: &credential.Account{Ref: ref, State: credential.StateActive, Generation: 5, NextRefreshAt: at(100)},
@@ -81,6 +81,10 @@ func TestEveryBrokenPromiseIsSeen(t *testing.T) {
 		says  string
 	}{
 		{"two requests at once", func(e *Evidence, _ *Case) { e.Exchanges[0].Ended = e.Exchanges[1].Sent.Add(time.Millisecond) }, "I1"},
+		{"a token comes again while its first request may be on its way", func(e *Evidence, _ *Case) {
+			x := &e.Exchanges[4]
+			x.Sent = e.Exchanges[3].Ended.Add(14 * time.Second)
+		}, "I1"},
 		{"the provider saw two at once", func(e *Evidence, _ *Case) { e.Violations = []strict.Violation{{Rule: "I1", Grant: "g2"}} }, "I1"},
 		{"the provider saw a replay that nothing excuses", func(e *Evidence, _ *Case) { e.Violations = []strict.Violation{{Rule: "I3", Grant: "g1"}} }, "I3"},
 		{"a generation goes back", func(_ *Evidence, c *Case) { c.Book.Told[3].Generation, c.Book.Told[3].Token = 1, "" }, "I2: generation 1 was told"},
@@ -118,7 +122,7 @@ func TestEveryBrokenPromiseIsSeen(t *testing.T) {
 		{"an acknowledged import is lost", func(_ *Evidence, c *Case) { c.Book.Ops[1].Generation = 9 }, "is not in the history"},
 		{"an acknowledged import is undone", func(_ *Evidence, c *Case) { c.Final.Token = "a3" }, "follows from none"},
 		{"an acknowledged disconnection is undone", func(_ *Evidence, c *Case) {
-			c.Book.Ops = append(c.Book.Ops, Op{Kind: OpDisconnect, Began: 70, Ended: 71, Acked: true, Generation: 5})
+			c.Book.Ops = append(c.Book.Ops, Op{Kind: OpDisconnect, Began: 80, Ended: 81, Acked: true, Generation: 5})
 		}, "follows from none"},
 		{"an account is gone for a caller", func(_ *Evidence, c *Case) { c.Book.Told[4].Absent = true }, "no such account"},
 		{"a line of history is another", func(_ *Evidence, c *Case) { c.Lines[1].Reason = "x" }, "line 1 of the history"},
@@ -129,7 +133,7 @@ func TestEveryBrokenPromiseIsSeen(t *testing.T) {
 			e.Quiet = e.Exchanges[4].Sent
 			for i := range 9 {
 				x := e.Exchanges[4]
-				x.Sent, x.Ended, x.Order, x.Access = x.Sent.Add(time.Second), x.Ended.Add(time.Second), int64(70+i), ""
+				x.Sent, x.Ended, x.Order, x.Access = x.Sent.Add(time.Second), x.Ended.Add(time.Second), int64(80+i), ""
 				e.Exchanges = append(e.Exchanges, x)
 			}
 		}, "9 requests were made for 0 tokens"},

@@ -18,7 +18,7 @@ type line struct {
 
 // String names the line in the report of a failed test.
 func (l line) String() string {
-	return fmt.Sprintf("%s generation %d %s %s attempt %s", l.at.Format(time.StampMilli), l.generation, l.what, l.reason, l.attempt)
+	return fmt.Sprintf("generation %d: %s %s attempt %s at %s", l.generation, l.what, l.reason, l.attempt, l.at.Format(time.StampMilli))
 }
 
 func fromAPI(l wire.HistoryLine) line {

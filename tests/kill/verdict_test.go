@@ -165,11 +165,40 @@ func (tr *trial) checkRepeats(a *account, requests []strict.Request) error {
 		case rule == "" || r.Lost || died && death.ended.After(r.Received):
 		case a.wasAmbiguous(r.Received, again.Received): // the node gave up in the moment when the answer was sent
 		default:
-			return brokenf("%s: request %d was answered %q, which could be read, and request %d came after it", rule, r.Number, r.Outcome, again.Number)
+			return brokenf("%s: request %d was answered %q, which could be read, and request %d came after it:\n%s", rule, r.Number, r.Outcome, again.Number, tr.story(a, requests, r.Received, again.Received))
 		}
 	}
 	return nil
 }
+
+// story tells what happened to an account around the two times, for the report
+// of a failed test.
+func (tr *trial) story(a *account, requests []strict.Request, from, to time.Time) string {
+	type happening struct {
+		at   time.Time
+		what string
+	}
+	var all []happening
+	for _, l := range a.history {
+		all = append(all, happening{l.at, l.String()})
+	}
+	for _, r := range requests {
+		all = append(all, happening{r.Received, fmt.Sprintf("request %d presents token %d: %s, HTTP %d after %v, lost %v", r.Number, r.Sequence, r.Outcome, r.Status, r.Answered.Sub(r.Received), r.Lost)})
+	}
+	for _, l := range tr.lives {
+		all = append(all, happening{l.ended, "the node died of: " + string(l.cause)})
+	}
+	slices.SortStableFunc(all, func(a, b happening) int { return a.at.Compare(b.at) })
+	var b strings.Builder
+	for _, h := range all {
+		if h.at.After(from.Add(-storyTime)) && h.at.Before(to.Add(storyTime)) {
+			fmt.Fprintf(&b, "%s  %s\n", h.at.Format(time.StampMilli), h.what)
+		}
+	}
+	return b.String()
+}
+
+const storyTime = 3 * time.Second
 
 // wasAmbiguous says whether the history tells of a request without an answer
 // between the two times.
