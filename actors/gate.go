@@ -93,7 +93,7 @@ func (g *gate) spawn(ctx actor.Context, ref credential.Ref) *child {
 	g.makeRoom(ctx)
 	a := newAccount(g.shard, ref, g.term)
 	stop := actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })
-	props := actor.PropsFromProducer(func() actor.Actor { return a }, actor.WithSupervisor(stop))
+	props := actor.PropsFromProducer(func() actor.Actor { return a }, actor.WithSupervisor(stop), actor.WithDispatcher(&g.shard.sys.crew))
 	c := &child{pid: ctx.Spawn(props), account: a}
 	g.kids[ref], g.byPID[c.pid.Id] = c, ref
 	g.shard.sys.counters.Actors.Add(1)

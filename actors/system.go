@@ -79,6 +79,7 @@ type System struct {
 	ctx    context.Context // ends when the system is stopped for good
 	cancel context.CancelFunc
 	calls  sync.WaitGroup // calls to providers and to integrations
+	crew   crew           // runs the account actors and the calls
 }
 
 // shard is one shard's part of the system.
@@ -205,6 +206,7 @@ func (s *System) Stop(ctx context.Context) {
 		_ = s.actors.Root.StopFuture(sh.gate).Wait()
 	}
 	s.actors.Shutdown()
+	s.crew.close()
 }
 
 // Counters returns the live counters.
@@ -225,9 +227,18 @@ func (s *System) failpoint(p Point) {
 	}
 }
 
+// call runs fn outside of the actors; Stop waits for it.
+func (s *System) call(fn func()) {
+	s.calls.Add(1)
+	s.crew.do(func() {
+		defer s.calls.Done()
+		fn()
+	})
+}
+
 // tell runs a notice to the integrations outside of the actors.
 func (s *System) tell(fn func(context.Context) error) {
-	s.calls.Go(func() {
+	s.call(func() {
 		ctx, cancel := context.WithTimeout(s.ctx, s.policy.CommitTimeout)
 		defer cancel()
 		if err := fn(ctx); err != nil {
