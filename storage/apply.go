@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -44,16 +45,27 @@ func (g *Group) Apply(entries []Command) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := newMachine(g, len(entries))
+	results, next, err := g.apply(applied, entries, false)
+	if errors.Is(err, errReadsOwnWrite) {
+		results, next, err = g.apply(applied, entries, true)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("apply entries to group %d: %w", g.id, err)
+	}
+	g.applied.Store(&next)
+	return results, nil
+}
+
+// apply is Apply with a batch that is indexed or not. One that is not costs
+// less, and will do unless an entry reads what an earlier one of the call
+// wrote: then the error is errReadsOwnWrite, and nothing was done.
+func (g *Group) apply(applied Applied, entries []Command, indexed bool) ([]Result, Applied, error) {
+	m := newMachine(g, len(entries), indexed)
 	results, err := m.run(&applied, entries)
 	if err == nil {
 		err = m.commit(applied)
 	}
-	if err := errors.Join(err, m.batch.Close()); err != nil {
-		return nil, fmt.Errorf("apply entries to group %d: %w", g.id, err)
-	}
-	g.applied.Store(&applied)
-	return results, nil
+	return results, applied, errors.Join(err, m.batch.Close())
 }
 
 // machine is one call of Apply.
@@ -64,18 +76,44 @@ type machine struct {
 	key    []byte        // scratch
 	parts  Batch         // the present entry
 	lists  []list        // the lists that the present entry appends to
+	// wrote has a hash of each key that this call wrote, where the reader may
+	// not see it in time; nil: it does. ranged: a range was deleted, too.
+	wrote  map[uint64]struct{}
+	ranged bool
 }
 
-func newMachine(g *Group, entries int) *machine {
-	m := &machine{group: g}
-	if entries > 1 { // later entries must see what earlier ones wrote
-		m.batch = g.db.pdb.NewIndexedBatch()
-		m.reader = m.batch
-	} else {
-		m.batch = g.db.pdb.NewBatch()
-		m.reader = g.db.pdb
+var (
+	errReadsOwnWrite = errors.New("storage: an entry reads what an earlier one wrote")
+	hashSeed         = maphash.MakeSeed()
+)
+
+func newMachine(g *Group, entries int, indexed bool) *machine {
+	if indexed {
+		b := g.db.pdb.NewIndexedBatch()
+		return &machine{group: g, batch: b, reader: b}
+	}
+	m := &machine{group: g, batch: g.db.pdb.NewBatch(), reader: g.db.pdb}
+	if entries > 1 { // a lone one reads before it writes
+		m.wrote = make(map[uint64]struct{}, 8*entries)
 	}
 	return m
+}
+
+// note remembers that a key was written.
+func (m *machine) note(full []byte) {
+	if m.wrote != nil {
+		m.wrote[maphash.Bytes(hashSeed, full)] = struct{}{}
+	}
+}
+
+// unseen reports whether the key may have been written by this call without
+// the reader seeing it.
+func (m *machine) unseen(full []byte) bool {
+	if m.wrote == nil {
+		return false
+	}
+	_, wrote := m.wrote[maphash.Bytes(hashSeed, full)]
+	return wrote || m.ranged
 }
 
 func (m *machine) run(applied *Applied, entries []Command) ([]Result, error) {
@@ -178,6 +216,9 @@ func keepFields(puts []Put, key, old []byte) {
 // read calls fn with the value of a key, if there is one.
 func (m *machine) read(key []byte, fn func(value []byte, rev uint64) error) error {
 	m.key = appendStateKey(m.key[:0], m.group.id, key)
+	if m.unseen(m.key) {
+		return errReadsOwnWrite
+	}
 	stored, closer, err := m.reader.Get(m.key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil
@@ -258,6 +299,7 @@ func (m *machine) write(index uint64, b *Batch) error {
 		if err := m.batch.DeleteRange(lo, hi, nil); err != nil {
 			return err
 		}
+		m.ranged = true
 	}
 	for _, k := range b.Deletes {
 		if err := m.delete(k); err != nil {
@@ -309,6 +351,7 @@ func (m *machine) writeLists(index uint64, appends []Append) error {
 func (m *machine) put(index uint64, key, value []byte) error {
 	op := m.batch.SetDeferred(groupKeyLen+1+len(key), revLen+len(value))
 	appendStateKey(op.Key[:0], m.group.id, key)
+	m.note(op.Key)
 	binary.BigEndian.PutUint64(op.Value, index)
 	copy(op.Value[revLen:], value)
 	return op.Finish()
@@ -316,5 +359,6 @@ func (m *machine) put(index uint64, key, value []byte) error {
 
 func (m *machine) delete(key []byte) error {
 	m.key = appendStateKey(m.key[:0], m.group.id, key)
+	m.note(m.key)
 	return m.batch.Delete(m.key, nil)
 }

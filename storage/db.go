@@ -19,6 +19,7 @@ type DB struct {
 	lock   *pebble.Lock
 	watch  io.Closer // the disk watchdog
 	failer failer
+	notes  *Journal
 
 	mu     sync.Mutex
 	groups map[uint16]*Group
@@ -38,7 +39,7 @@ func (db *DB) Group(id uint16) *Group {
 }
 
 // Journal returns this node's own journal.
-func (db *DB) Journal() *Journal { return &Journal{db.pdb} }
+func (db *DB) Journal() *Journal { return db.notes }
 
 // Fatal ends the process as a disk fault does; it does not return. It is for
 // those who learn that this node's state cannot be trusted or carried on, such
@@ -48,5 +49,5 @@ func (db *DB) Fatal(reason string) { db.failer.fail(reason) }
 // Close flushes and closes the store. All that uses it (raft first of all)
 // must have ended before.
 func (db *DB) Close() error {
-	return errors.Join(db.pdb.Close(), db.lock.Close(), db.watch.Close())
+	return errors.Join(db.notes.flush(), db.pdb.Close(), db.lock.Close(), db.watch.Close())
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/grantd/grantd/credential"
@@ -168,3 +169,11 @@ func dump(t testing.TB, g *Group) map[string]string {
 	}
 	return m
 }
+
+// Put notes a value without a sync, as what a crash between the two leaves.
+func (j *Journal) Put(key string, value []byte) error {
+	return j.db.Set(journalKey(key), value, pebble.NoSync)
+}
+
+// Sync returns when everything put before is safe.
+func (j *Journal) Sync() error { return j.db.LogData(nil, pebble.Sync) }

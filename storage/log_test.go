@@ -212,6 +212,30 @@ func TestJournalNotesAndForgets(t *testing.T) {
 	if _, err := j.Get("b"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("deleted: %v", err)
 	}
+	onDisk := func() (keys int) {
+		for _, key := range []string{"a", "b", "c\xff", "d"} {
+			if _, closer, err := j.db.Get(journalKey(key)); err == nil {
+				keys++
+				_ = closer.Close()
+			}
+		}
+		return keys
+	}
+	if got := each(9); !reflect.DeepEqual(got, []string{"a=1", "c\xff="}) || onDisk() != 3 {
+		t.Errorf("after a deletion %q, %d on the disk", got, onDisk())
+	}
+	wait, err := j.Begin("d", []byte("4"))
+	if err := errors.Join(err, wait()); err != nil || onDisk() != 3 {
+		t.Errorf("%v; the next write left %d on the disk, want a, c and d", err, onDisk())
+	}
+	for i := range maxForgotten {
+		if err := j.Delete(fmt.Sprint("x", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(j.forgotten); n >= maxForgotten {
+		t.Errorf("%d wait to be deleted", n)
+	}
 	boom := errors.New("boom")
 	if err := j.Each(func(string, []byte) (bool, error) { return false, boom }); !errors.Is(err, boom) {
 		t.Errorf("Each swallowed an error: %v", err)

@@ -51,6 +51,7 @@ func (db *DB) open(o Options) error {
 		_ = lock.Close()
 		return openError(db.dir, err)
 	}
+	db.notes = newJournal(db.pdb)
 	err = errors.Join(checkFormat(db.pdb, db.dir), removeLeftovers(db.fs, db.importDir()))
 	if err != nil {
 		return errors.Join(err, db.pdb.Close(), lock.Close())

@@ -90,8 +90,5 @@ func readJournal(disk *storagetest.Disk, forget bool) (notes []Note, err error) 
 		}
 		return true, nil
 	})
-	if forget {
-		err = errors.Join(err, db.Journal().Sync())
-	}
 	return notes, errors.Join(err, db.Close())
 }
