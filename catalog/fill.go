@@ -23,7 +23,10 @@ func isVariableValue(s string) bool {
 
 // Fill puts the provider's URLVariables into one of its end points. A variable
 // without a value is an error (credential.ErrInvalid) that names it.
-func (p Provider) Fill(endpoint string) (string, error) {
+func (p *Provider) Fill(endpoint string) (string, error) {
+	if !strings.Contains(endpoint, "{") {
+		return endpoint, nil
+	}
 	s, missing := fill(endpoint, p.URLVariables, "")
 	if missing != "" {
 		return "", fmt.Errorf("%w: the URL variable %s has no value; set url_variables", credential.ErrInvalid, shorten(missing))

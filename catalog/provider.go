@@ -117,13 +117,13 @@ type RateLimit struct {
 }
 
 // Rotates reports whether a refresh token has to be taken as good for one use.
-func (p Provider) Rotates() bool {
+func (p *Provider) Rotates() bool {
 	return p.RefreshRotation == Rotating || p.RefreshRotation == ""
 }
 
 // Separator is what stands between scopes: the catalogue's, else a space
 // (RFC 6749 section 3.3).
-func (p Provider) Separator() string {
+func (p *Provider) Separator() string {
 	if p.ScopeSeparator == "" {
 		return " "
 	}

@@ -36,8 +36,8 @@ func BenchmarkUnderstand(b *testing.B) {
 	for b.Loop() {
 		m := parse(a.header, a.body)
 		var f *credential.Failure
-		if f = classify(a, m, catalog.Provider{}, time.Time{}); f == nil {
-			_, f = readGrant(a, m, catalog.Provider{})
+		if f = classify(a, m, &catalog.Provider{}, time.Time{}); f == nil {
+			_, f = readGrant(a, m, &catalog.Provider{})
 		}
 		if f != nil {
 			b.Fatal(f)

@@ -25,7 +25,7 @@ const maxRetryAfter = time.Hour
 // is busy or broken, then the standard's codes. An error that comes with HTTP
 // 200 is an error, unless a token stands beside it: a token that may be the
 // only one is never thrown away.
-func classify(a answer, m message, p catalog.Provider, now time.Time) *credential.Failure {
+func classify(a answer, m message, p *catalog.Provider, now time.Time) *credential.Failure {
 	w := wordsOf(m, p.TokenPath)
 	if a.ok() && (a.cut != "" || holdsToken(m, p.TokenPath)) {
 		return nil

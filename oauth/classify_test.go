@@ -13,7 +13,7 @@ import (
 var now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 // quirky has words of its own.
-var quirky = catalog.Provider{
+var quirky = &catalog.Provider{
 	TerminalErrors:      []string{"bad_refresh_token", "190", "Invalid_Token_", "gone"},
 	TransientErrors:     []string{"ratelimited", "invalid_client", "gone_for_now"},
 	MisconfiguredErrors: []string{"app_disabled"},
@@ -27,38 +27,38 @@ var answers = []struct {
 	status   int
 	media    string
 	body     string
-	provider catalog.Provider
+	provider *catalog.Provider
 	class    credential.Class // 0: a success
 	code     string
 }{
 	// RFC 6749 section 5.2.
-	{"invalid_grant", 400, jsonType, `{"error":"invalid_grant","error_description":"secret"}`, catalog.Provider{}, credential.Terminal, "invalid_grant"},
-	{"invalid_grant 401", 401, jsonType, `{"error":"invalid_grant"}`, catalog.Provider{}, credential.Terminal, "invalid_grant"},
-	{"invalid_client", 401, jsonType, `{"error":"invalid_client"}`, catalog.Provider{}, credential.Misconfigured, "invalid_client"},
-	{"unauthorized_client", 400, jsonType, `{"error":"unauthorized_client"}`, catalog.Provider{}, credential.Misconfigured, "unauthorized_client"},
-	{"unsupported_grant_type", 400, jsonType, `{"error":"unsupported_grant_type"}`, catalog.Provider{}, credential.Misconfigured, "unsupported_grant_type"},
-	{"invalid_request", 400, jsonType, `{"error":"invalid_request"}`, catalog.Provider{}, credential.Unrecognised, "invalid_request"},
-	{"invalid_scope", 400, jsonType, `{"error":"invalid_scope"}`, catalog.Provider{}, credential.Unrecognised, "invalid_scope"},
-	{"temporarily_unavailable", 400, jsonType, `{"error":"temporarily_unavailable"}`, catalog.Provider{}, credential.Transient, "temporarily_unavailable"},
-	{"no content type", 400, "", `{"error":"invalid_grant"}`, catalog.Provider{}, credential.Terminal, "invalid_grant"},
-	{"JSON as HTML", 400, htmlType, `{"error":"invalid_grant"}`, catalog.Provider{}, credential.Terminal, "invalid_grant"},
-	{"byte order mark", 400, jsonType, "\ufeff" + `{"error":"invalid_grant"}`, catalog.Provider{}, credential.Terminal, "invalid_grant"},
-	{"form", 400, formType, `error=invalid_grant&x=1`, catalog.Provider{}, credential.Terminal, "invalid_grant"},
-	{"form as text", 400, "text/plain", `error=invalid_grant`, catalog.Provider{}, credential.Terminal, "invalid_grant"},
-	{"error object", 400, jsonType, `{"error":{"type":"oauth","code":"invalid_grant"}}`, catalog.Provider{}, credential.Terminal, "invalid_grant"},
+	{"invalid_grant", 400, jsonType, `{"error":"invalid_grant","error_description":"secret"}`, &catalog.Provider{}, credential.Terminal, "invalid_grant"},
+	{"invalid_grant 401", 401, jsonType, `{"error":"invalid_grant"}`, &catalog.Provider{}, credential.Terminal, "invalid_grant"},
+	{"invalid_client", 401, jsonType, `{"error":"invalid_client"}`, &catalog.Provider{}, credential.Misconfigured, "invalid_client"},
+	{"unauthorized_client", 400, jsonType, `{"error":"unauthorized_client"}`, &catalog.Provider{}, credential.Misconfigured, "unauthorized_client"},
+	{"unsupported_grant_type", 400, jsonType, `{"error":"unsupported_grant_type"}`, &catalog.Provider{}, credential.Misconfigured, "unsupported_grant_type"},
+	{"invalid_request", 400, jsonType, `{"error":"invalid_request"}`, &catalog.Provider{}, credential.Unrecognised, "invalid_request"},
+	{"invalid_scope", 400, jsonType, `{"error":"invalid_scope"}`, &catalog.Provider{}, credential.Unrecognised, "invalid_scope"},
+	{"temporarily_unavailable", 400, jsonType, `{"error":"temporarily_unavailable"}`, &catalog.Provider{}, credential.Transient, "temporarily_unavailable"},
+	{"no content type", 400, "", `{"error":"invalid_grant"}`, &catalog.Provider{}, credential.Terminal, "invalid_grant"},
+	{"JSON as HTML", 400, htmlType, `{"error":"invalid_grant"}`, &catalog.Provider{}, credential.Terminal, "invalid_grant"},
+	{"byte order mark", 400, jsonType, "\ufeff" + `{"error":"invalid_grant"}`, &catalog.Provider{}, credential.Terminal, "invalid_grant"},
+	{"form", 400, formType, `error=invalid_grant&x=1`, &catalog.Provider{}, credential.Terminal, "invalid_grant"},
+	{"form as text", 400, "text/plain", `error=invalid_grant`, &catalog.Provider{}, credential.Terminal, "invalid_grant"},
+	{"error object", 400, jsonType, `{"error":{"type":"oauth","code":"invalid_grant"}}`, &catalog.Provider{}, credential.Terminal, "invalid_grant"},
 	// Errors with HTTP 200.
-	{"200", 200, jsonType, `{"error":"invalid_grant"}`, catalog.Provider{}, credential.Terminal, "invalid_grant"},
+	{"200", 200, jsonType, `{"error":"invalid_grant"}`, &catalog.Provider{}, credential.Terminal, "invalid_grant"},
 	{"200 and a form", 200, formType, `error=bad_refresh_token&error_description=x`, quirky, credential.Terminal, "bad_refresh_token"},
 	{"200 and ok false", 200, jsonType, `{"ok":false,"error":"ratelimited"}`, quirky, credential.Transient, "ratelimited"},
 	{"200 and own word in status", 200, jsonType, `{"status":"BAD_REFRESH_TOKEN"}`, quirky, credential.Terminal, "BAD_REFRESH_TOKEN"},
 	{"200 and own number", 200, jsonType, `{"errcode":190,"errmsg":"x"}`, quirky, credential.Terminal, "190"},
 	{"200, a token and an own word", 200, jsonType, `{"data":{"token":{"access_token":"a"}},"status":"gone"}`, quirky, 0, ""},
-	{"200 and ok", 200, jsonType, `{"ok":true,"status":"fine"}`, catalog.Provider{}, 0, ""},
-	{"200 and an unknown code", 200, jsonType, `{"error":"hm"}`, catalog.Provider{}, credential.Unrecognised, "hm"},
-	{"200, a token and an error", 200, jsonType, `{"access_token":"a","error":"odd"}`, catalog.Provider{}, 0, ""},
-	{"200 and an empty error", 200, jsonType, `{"access_token":"a","error":""}`, catalog.Provider{}, 0, ""},
-	{"200 and error null", 200, jsonType, `{"access_token":"a","error":null}`, catalog.Provider{}, 0, ""},
-	{"200 and error 0", 200, jsonType, `{"access_token":"a","error":0}`, catalog.Provider{}, 0, ""},
+	{"200 and ok", 200, jsonType, `{"ok":true,"status":"fine"}`, &catalog.Provider{}, 0, ""},
+	{"200 and an unknown code", 200, jsonType, `{"error":"hm"}`, &catalog.Provider{}, credential.Unrecognised, "hm"},
+	{"200, a token and an error", 200, jsonType, `{"access_token":"a","error":"odd"}`, &catalog.Provider{}, 0, ""},
+	{"200 and an empty error", 200, jsonType, `{"access_token":"a","error":""}`, &catalog.Provider{}, 0, ""},
+	{"200 and error null", 200, jsonType, `{"access_token":"a","error":null}`, &catalog.Provider{}, 0, ""},
+	{"200 and error 0", 200, jsonType, `{"access_token":"a","error":0}`, &catalog.Provider{}, 0, ""},
 	// The catalogue's words come first.
 	{"own word", 400, jsonType, `{"error":"bad_refresh_token"}`, quirky, credential.Terminal, "bad_refresh_token"},
 	{"own word in other case", 400, jsonType, `{"error":"BAD_REFRESH_TOKEN"}`, quirky, credential.Terminal, "BAD_REFRESH_TOKEN"},
@@ -69,32 +69,32 @@ var answers = []struct {
 	{"own word with 500", 500, jsonType, `{"error":"app_disabled"}`, quirky, credential.Misconfigured, "app_disabled"},
 	{"the milder word wins", 400, jsonType, `{"error":"gone","suberror":"gone_for_now"}`, quirky, credential.Transient, "gone_for_now"},
 	{"nested error", 400, jsonType, `{"data":{"token":{"error":"gone"}}}`, quirky, credential.Terminal, "gone"},
-	{"word of another provider", 400, jsonType, `{"error":"bad_refresh_token"}`, catalog.Provider{}, credential.Unrecognised, "bad_refresh_token"},
+	{"word of another provider", 400, jsonType, `{"error":"bad_refresh_token"}`, &catalog.Provider{}, credential.Unrecognised, "bad_refresh_token"},
 	// Busy and broken servers prove nothing, whatever they say.
-	{"429", 429, jsonType, `{"error":"invalid_grant"}`, catalog.Provider{}, credential.Transient, "invalid_grant"},
-	{"500 and invalid_grant", 500, jsonType, `{"error":"invalid_grant"}`, catalog.Provider{}, credential.Transient, "invalid_grant"},
-	{"503 empty", 503, "", ``, catalog.Provider{}, credential.Transient, "http_503"},
-	{"502 HTML", 502, htmlType, `<html>invalid_grant</html>`, catalog.Provider{}, credential.Transient, "http_502"},
-	{"408", 408, "", ``, catalog.Provider{}, credential.Transient, "empty_answer"},
+	{"429", 429, jsonType, `{"error":"invalid_grant"}`, &catalog.Provider{}, credential.Transient, "invalid_grant"},
+	{"500 and invalid_grant", 500, jsonType, `{"error":"invalid_grant"}`, &catalog.Provider{}, credential.Transient, "invalid_grant"},
+	{"503 empty", 503, "", ``, &catalog.Provider{}, credential.Transient, "http_503"},
+	{"502 HTML", 502, htmlType, `<html>invalid_grant</html>`, &catalog.Provider{}, credential.Transient, "http_502"},
+	{"408", 408, "", ``, &catalog.Provider{}, credential.Transient, "empty_answer"},
 	// Refusals that nobody knows.
-	{"400 HTML", 400, htmlType, `<html>invalid_grant</html>`, catalog.Provider{}, credential.Unrecognised, "html_answer"},
-	{"401 empty", 401, "", ``, catalog.Provider{}, credential.Unrecognised, "empty_answer"},
-	{"403 blanks", 403, jsonType, " \n", catalog.Provider{}, credential.Unrecognised, "empty_answer"},
-	{"404 text", 404, "text/plain", `invalid_grant`, catalog.Provider{}, credential.Unrecognised, "unreadable_answer"},
-	{"400 broken JSON", 400, jsonType, `{"error":"invalid_grant"`, catalog.Provider{}, credential.Unrecognised, "unreadable_answer"},
-	{"400 JSON list", 400, jsonType, `["invalid_grant"]`, catalog.Provider{}, credential.Unrecognised, "unreadable_answer"},
-	{"standard code in other case", 400, jsonType, `{"error":"INVALID_GRANT"}`, catalog.Provider{}, credential.Unrecognised, "INVALID_GRANT"},
-	{"standard code out of place", 400, jsonType, `{"message":"invalid_grant"}`, catalog.Provider{}, credential.Unrecognised, "json_answer"},
-	{"standard code with a blank", 400, jsonType, `{"error":"invalid grant"}`, catalog.Provider{}, credential.Unrecognised, "invalid_grant"},
-	{"code with a line break", 400, jsonType, `{"error":"a\r\nSet-Cookie: b"}`, catalog.Provider{}, credential.Unrecognised, "a_Set-Cookie_b"},
-	{"long code", 400, jsonType, `{"error":"` + strings.Repeat("x", 500) + `"}`, catalog.Provider{}, credential.Unrecognised, strings.Repeat("x", 64)},
+	{"400 HTML", 400, htmlType, `<html>invalid_grant</html>`, &catalog.Provider{}, credential.Unrecognised, "html_answer"},
+	{"401 empty", 401, "", ``, &catalog.Provider{}, credential.Unrecognised, "empty_answer"},
+	{"403 blanks", 403, jsonType, " \n", &catalog.Provider{}, credential.Unrecognised, "empty_answer"},
+	{"404 text", 404, "text/plain", `invalid_grant`, &catalog.Provider{}, credential.Unrecognised, "unreadable_answer"},
+	{"400 broken JSON", 400, jsonType, `{"error":"invalid_grant"`, &catalog.Provider{}, credential.Unrecognised, "unreadable_answer"},
+	{"400 JSON list", 400, jsonType, `["invalid_grant"]`, &catalog.Provider{}, credential.Unrecognised, "unreadable_answer"},
+	{"standard code in other case", 400, jsonType, `{"error":"INVALID_GRANT"}`, &catalog.Provider{}, credential.Unrecognised, "INVALID_GRANT"},
+	{"standard code out of place", 400, jsonType, `{"message":"invalid_grant"}`, &catalog.Provider{}, credential.Unrecognised, "json_answer"},
+	{"standard code with a blank", 400, jsonType, `{"error":"invalid grant"}`, &catalog.Provider{}, credential.Unrecognised, "invalid_grant"},
+	{"code with a line break", 400, jsonType, `{"error":"a\r\nSet-Cookie: b"}`, &catalog.Provider{}, credential.Unrecognised, "a_Set-Cookie_b"},
+	{"long code", 400, jsonType, `{"error":"` + strings.Repeat("x", 500) + `"}`, &catalog.Provider{}, credential.Unrecognised, strings.Repeat("x", 64)},
 	// Redirects.
-	{"302", 302, htmlType, `<html>`, catalog.Provider{}, credential.Misconfigured, "redirect"},
-	{"308", 308, "", ``, catalog.Provider{}, credential.Misconfigured, "redirect"},
+	{"302", 302, htmlType, `<html>`, &catalog.Provider{}, credential.Misconfigured, "redirect"},
+	{"308", 308, "", ``, &catalog.Provider{}, credential.Misconfigured, "redirect"},
 	// Successes, whatever they hold; readGrant judges that.
-	{"200 token", 200, jsonType, `{"access_token":"a"}`, catalog.Provider{}, 0, ""},
-	{"200 HTML", 200, htmlType, `<html>`, catalog.Provider{}, 0, ""},
-	{"204", 204, "", ``, catalog.Provider{}, 0, ""},
+	{"200 token", 200, jsonType, `{"access_token":"a"}`, &catalog.Provider{}, 0, ""},
+	{"200 HTML", 200, htmlType, `<html>`, &catalog.Provider{}, 0, ""},
+	{"204", 204, "", ``, &catalog.Provider{}, 0, ""},
 }
 
 func answerOf(status int, media, body string) answer {
@@ -137,7 +137,7 @@ func TestRetryAfterIsReadAndBounded(t *testing.T) {
 
 func TestFailuresShowNothingOfAnAnswerButItsCode(t *testing.T) {
 	a := answerOf(400, "text/hunter2;x=hunter2\x00", `{"error":"odd","error_description":"hunter2","hint":"hunter2"}`)
-	f := classify(a, parse(a.header, a.body), catalog.Provider{}, now)
+	f := classify(a, parse(a.header, a.body), &catalog.Provider{}, now)
 	if strings.Contains(f.Error(), "hunter2") {
 		t.Errorf("%q shows content", f)
 	}
@@ -178,7 +178,7 @@ func FuzzAnswersAreAlwaysUnderstoodSafely(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, media, body, retry string) {
 		a := answerOf(status, media, body)
 		a.header.Set("Retry-After", retry)
-		for _, p := range []catalog.Provider{{}, quirky} {
+		for _, p := range []*catalog.Provider{{}, quirky} {
 			m := parse(a.header, a.body)
 			failure := classify(a, m, p, now)
 			if failure == nil {

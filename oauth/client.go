@@ -15,8 +15,8 @@ const DefaultTimeout = 30 * time.Second
 // Registration is an OAuth client at a provider.
 type Registration struct {
 	// Provider's end points may hold URL variables; they are filled in for each
-	// call.
-	Provider     catalog.Provider
+	// call. It is only read.
+	Provider     *catalog.Provider
 	ClientID     string
 	ClientSecret credential.Secret // empty for a public client
 }
@@ -86,8 +86,11 @@ func (c *Client) ClientCredentials(ctx context.Context, reg Registration, scopes
 
 // token sends a token request and understands its answer.
 func (c *Client) token(ctx context.Context, reg Registration, p params, presented credential.Secret) (credential.Grant, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
+	if end, ok := ctx.Deadline(); !ok || time.Until(end) > c.timeout {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+	}
 	call := call{endpoint: "token_url", url: reg.Provider.TokenURL, reg: reg, params: p, format: reg.Provider.TokenBodyFormat}
 	answer, failure := c.send(ctx, call)
 	if failure != nil {

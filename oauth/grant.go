@@ -43,7 +43,7 @@ func tokens(m message, path string) object {
 // readGrant takes the tokens out of a successful answer (RFC 6749 section
 // 5.1). An answer without a usable token is ambiguous: the server said yes, so
 // it may have rotated the refresh token, and the new one is lost.
-func readGrant(a answer, m message, p catalog.Provider) (credential.Grant, *credential.Failure) {
+func readGrant(a answer, m message, p *catalog.Provider) (credential.Grant, *credential.Failure) {
 	unusable := func(code string) (credential.Grant, *credential.Failure) {
 		return credential.Grant{}, &credential.Failure{Class: credential.Ambiguous, Code: code, Status: a.status, Sent: true, Detail: a.describe(m)}
 	}
@@ -124,7 +124,7 @@ func (o object) lifetime(names ...string) time.Duration {
 
 // scopes reads the scopes that were granted, in a string or a list; nil: not
 // told, which means as before (RFC 6749 section 5.1).
-func (o object) scopes(p catalog.Provider) []string {
+func (o object) scopes(p *catalog.Provider) []string {
 	s, ok := o.text("scope")
 	if !ok {
 		s = strings.Join(o.list("scope"), " ")

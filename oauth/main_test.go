@@ -20,7 +20,7 @@ const clientSecret = "s3cr3t-of-the-client"
 // registration is a confidential client at a provider with the given address.
 func registration(base string) Registration {
 	return Registration{
-		Provider: catalog.Provider{
+		Provider: &catalog.Provider{
 			ID: "p", Name: "P", TokenURL: base + "/token", RevocationURL: base + "/revoke", IntrospectionURL: base + "/introspect",
 		},
 		ClientID:     "the-client",

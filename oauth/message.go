@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 )
 
 // object is a JSON object, or a form, by names.
@@ -21,7 +22,6 @@ type message struct {
 // parse understands a body by what it looks like; the content type, which many
 // servers get wrong, decides only what looks like nothing in particular.
 func parse(header http.Header, body []byte) message {
-	media, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
 	text := bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff")))
 	switch {
 	case len(text) == 0:
@@ -32,6 +32,9 @@ func parse(header http.Header, body []byte) message {
 			return message{shape: "unreadable"}
 		}
 		return message{fields: o, shape: "json"}
+	}
+	media, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
+	switch {
 	case text[0] == '<' || strings.Contains(media, "html"):
 		return message{shape: "html"}
 	case media == "application/x-www-form-urlencoded" || media == "text/plain":
@@ -63,6 +66,9 @@ func (o object) text(name string) (string, bool) {
 	}
 	switch c := raw[0]; {
 	case c == '"':
+		if plain := raw[1 : len(raw)-1]; bytes.IndexByte(plain, '\\') < 0 && utf8.Valid(plain) {
+			return string(plain), true // as nearly all are; it was found to be JSON already
+		}
 		var s string
 		err := json.Unmarshal(raw, &s)
 		return s, err == nil

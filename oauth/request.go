@@ -30,7 +30,7 @@ func (p params) add(extra map[string]string) {
 
 func (p params) set(name, value string) { p[name] = value }
 
-func (p params) setScopes(provider catalog.Provider, scopes []string) {
+func (p params) setScopes(provider *catalog.Provider, scopes []string) {
 	if len(scopes) > 0 {
 		p["scope"] = strings.Join(scopes, provider.Separator())
 	}
@@ -103,21 +103,17 @@ func (c call) request(f *flight, u *url.URL, userAgent string) (*http.Request, e
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(f.ctx, http.MethodPost, u.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Body = io.NopCloser(&gate{flight: f, r: bytes.NewReader(body)})
-	req.ContentLength = int64(len(body))
+	req := (&http.Request{
+		Method: http.MethodPost, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"Content-Type": {contentType}, "Accept": {"application/json"}, "User-Agent": {userAgent}},
+		Body:   io.NopCloser(&gate{flight: f, r: bytes.NewReader(body)}), ContentLength: int64(len(body)),
+	}).WithContext(f.ctx)
 	// net/http asks for the body again only to repeat an attempt that wrote
 	// nothing: a pooled connection that had died meanwhile.
 	req.GetBody = func() (io.ReadCloser, error) {
 		f.rewind()
 		return io.NopCloser(&gate{flight: f, r: bytes.NewReader(body)}), nil
 	}
-	req.Header.Set("Content-Type", contentType)
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", userAgent)
 	if basic {
 		req.SetBasicAuth(user, password)
 	}

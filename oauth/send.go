@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -57,7 +58,12 @@ func (c *Client) send(ctx context.Context, call call) (answer, *credential.Failu
 // the status to judge by.
 func readAnswer(f *flight, u *url.URL, res *http.Response) answer {
 	a := answer{host: u.Host, status: res.StatusCode, header: res.Header}
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
+	var b bytes.Buffer
+	if n := res.ContentLength; n > 0 && n <= maxBody {
+		b.Grow(int(n) + bytes.MinRead)
+	}
+	_, err := b.ReadFrom(io.LimitReader(res.Body, maxBody+1))
+	body := b.Bytes()
 	switch {
 	case err != nil:
 		a.cut = lostCode(f, err)

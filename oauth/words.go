@@ -101,7 +101,7 @@ func (w *words) shown() string {
 // catalogueClass is what the provider's own words mean. Where they contradict
 // each other the mildest meaning wins: a grant must not be given up because of
 // a general word beside a particular one.
-func (w *words) catalogueClass(p catalog.Provider) (class credential.Class, word string, known bool) {
+func (w *words) catalogueClass(p *catalog.Provider) (class credential.Class, word string, known bool) {
 	for _, list := range []struct {
 		class credential.Class
 		words []string

@@ -58,7 +58,7 @@ func (p *provider) registration(ctx context.Context, id string) (oauth.Registrat
 	if err != nil {
 		return oauth.Registration{}, err
 	}
-	return oauth.Registration{Provider: in.Facts, ClientID: in.ClientID, ClientSecret: secret}, nil
+	return oauth.Registration{Provider: &in.Facts, ClientID: in.ClientID, ClientSecret: secret}, nil
 }
 
 // Refresh implements actors.Provider.
