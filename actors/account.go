@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -254,8 +253,7 @@ func (a *account) commit(after credential.Account, lines []credential.Line, even
 	defer cancel()
 	change := credential.Change{Ref: a.ref, Expect: a.rev, After: after, Lines: lines, Events: events}
 	if a.exists {
-		before := a.rec
-		change.Before = &before
+		change.Before = &a.rec
 	}
 	change.After.HistoryNext = a.rec.HistoryNext + uint64(len(lines))
 	rev, err := a.shard.store.Commit(ctx, change)
@@ -515,18 +513,19 @@ func (a *account) finish(j *job, err error) {
 // with err where that does not serve them. Who waits for a refresh of a
 // credential that was replaced meanwhile waits on, for one of the new.
 func (a *account) answerWaiters(err error) {
-	opened := sync.OnceValue(func() result { // once for all of them
-		tok, err := a.shard.sys.openToken(a.shard.sys.ctx, &a.rec)
-		return result{token: tok, account: a.rec, err: err}
-	})
 	var again []waiter
+	var opened *result // once for all of them
 	for len(a.waiters) > 0 { // one by one: who is not answered when this panics is answered after it
 		w, active, newer := a.waiters[0], a.rec.State == credential.StateActive, a.rec.Generation > a.waiters[0].than
 		switch {
 		case w.wantsAccount && active && newer:
 			w.reply <- result{account: a.rec}
 		case !w.wantsAccount && err == nil && active && newer && serves(&a.rec, 0, time.Now()):
-			w.reply <- opened()
+			if opened == nil {
+				tok, err := a.shard.sys.openToken(a.shard.sys.ctx, &a.rec)
+				opened = &result{token: tok, account: a.rec, err: err}
+			}
+			w.reply <- *opened
 		case (!w.wantsAccount || !active) && a.answer(w):
 		case err != nil:
 			w.reply <- result{err: err}

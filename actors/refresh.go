@@ -167,9 +167,9 @@ func (a *account) claim(j *job) {
 		deadline = d
 	}
 	sys.attempts.Store(j.claim.Attempt, struct{}{})
-	rec := a.rec.Clone() // here: the call runs beside the actor, which may take an import meanwhile
+	rec := a.rec // here: the call runs beside the actor, which may take an import meanwhile
 	j.away = true
-	sys.calls.Go(func() { a.shard.call(rec, j, deadline) })
+	sys.call(func() { a.shard.call(rec, j, deadline) })
 }
 
 // tryClaim commits the claim to the record in hand.
@@ -182,7 +182,7 @@ func (a *account) tryClaim(j *job) error {
 		At: j.started.UTC(), Lifetime: a.policy().ClaimLifetime,
 		Uncertain: a.suspect(),
 	}
-	after := a.rec.Clone()
+	after := a.rec
 	after.Claim = j.claim
 	after.NextRefreshAt = j.started.UTC().Add(j.claim.Lifetime) // whoever owns the shard then looks what became of it
 	var lines []credential.Line

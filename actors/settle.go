@@ -64,7 +64,7 @@ func settle(rec credential.Account, ans answer, c circumstances) (s settlement, 
 	if rec.Claim == nil || rec.Claim.Attempt != ans.Attempt {
 		return settlement{}, false
 	}
-	s.after = rec.Clone()
+	s.after = rec
 	s.after.Claim = nil
 	s.after.UpdatedAt = c.now
 	if rec.Claim.Generation != rec.Generation || rec.State != credential.StateActive {

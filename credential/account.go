@@ -140,7 +140,8 @@ type Claim struct {
 	Uncertain bool
 }
 
-// Clone returns a deep copy.
+// Clone returns a deep copy. Who replaces fields, and changes nothing in place,
+// needs none: an assignment copies the record, and shares what lies behind it.
 func (a Account) Clone() Account {
 	a.Scopes = slices.Clone(a.Scopes)
 	a.AccessToken = slices.Clone(a.AccessToken)

@@ -26,6 +26,7 @@ type nodeStarter func(ctx context.Context, c config.Config, logger *slog.Logger)
 
 // startNode is the nodeStarter of real nodes.
 func startNode(ctx context.Context, c config.Config, logger *slog.Logger) (runningNode, error) {
+	node.UseProcessors()
 	n, err := node.Start(ctx, node.Options{Config: c, Version: thisBuild().Version, Logger: logger})
 	if err != nil {
 		return nil, err // not n: a nil *node.Node is no nil runningNode

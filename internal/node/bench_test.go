@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,6 +66,9 @@ func startBench(b *testing.B, tokenURL string, transport http.RoundTripper) *ben
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = os.RemoveAll(dir) })
+	before := runtime.GOMAXPROCS(0)
+	UseProcessors() // for the baseline, too
+	b.Cleanup(func() { runtime.GOMAXPROCS(before) })
 	provider, err := strict.New(strict.Options{AccessTTL: time.Hour, RecordCapacity: 1024})
 	if err != nil {
 		b.Fatal(err)

@@ -68,7 +68,7 @@ type Core struct {
 	spare []byte
 }
 
-const spareBytes = 32 << 20
+const spareBytes = 96 << 20
 
 // startTimeout bounds how long a node may take to lead its first group.
 const startTimeout = 30 * time.Second
