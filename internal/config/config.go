@@ -62,20 +62,38 @@ type ServerTLS struct{ Cert, Key string }
 // Enabled reports whether the listener speaks TLS.
 func (t ServerTLS) Enabled() bool { return t.Cert != "" || t.Key != "" }
 
-// Cluster is how nodes find each other and how the data is spread. This
-// version runs one node; more than one is refused by [Config.Validate].
+// Cluster is how nodes find each other and how the data is spread. A node
+// without certificates ([Cluster.Enabled]) is alone.
 type Cluster struct {
-	Gossip string   // host:port of the membership protocol; empty: none
-	RPC    string   // host:port of the node-to-node calls; empty: none
-	Join   []string // gossip addresses of other nodes
+	// Gossip and RPC are host:port of the membership protocol and of the calls
+	// between nodes. Others reach the node there, so the host is an address of
+	// this machine and not empty; connections to others come from it, too.
+	Gossip, RPC string
+	Join        []string // gossip addresses of other nodes
 	// BootstrapExpect is how many nodes found a new cluster together. Default 1.
 	BootstrapExpect int
-	// Shards is fixed when the first node is started. Default 32.
+	// Shards is fixed when the cluster is founded. Default 32.
 	Shards int
 	// Replicas of each shard, as far as there are nodes. Default 3.
 	Replicas int
 	TLS      MutualTLS
+	// GossipKey is a file of keys that encrypt the gossip, one a line, base64 of
+	// 16, 24 or 32 bytes; what is sent is encrypted with the first, and all are
+	// tried on what is received. It is read again when it changes. Empty: the
+	// gossip can be read, and membership be faked, by whoever reaches the port.
+	GossipKey string
+	// RebuildAfter is how long a node is dead before its replicas are rebuilt on
+	// others. Default 5m.
+	RebuildAfter time.Duration
+	// MaxMoving bounds the shards that change their replicas at once. Default 4.
+	MaxMoving int
+	// ReplicaAfter is how long a token is asked of a shard's owner before a
+	// replica may answer. Default 1s.
+	ReplicaAfter time.Duration
 }
+
+// Enabled reports whether the node is one of a cluster, or can become one.
+func (c Cluster) Enabled() bool { return c.TLS.CA != "" && c.TLS.Cert != "" && c.TLS.Key != "" }
 
 // MutualTLS names the PEM files of a connection that both ends prove.
 type MutualTLS struct{ CA, Cert, Key string }
@@ -137,8 +155,10 @@ func Default() Config {
 			IdleTimeout:       2 * time.Minute,
 			ShutdownTimeout:   20 * time.Second,
 		},
-		Cluster: Cluster{BootstrapExpect: 1, Shards: 32, Replicas: 3},
-		Log:     Log{Level: "info", Format: "text"},
+		Cluster: Cluster{
+			BootstrapExpect: 1, Shards: 32, Replicas: 3, RebuildAfter: 5 * time.Minute, MaxMoving: 4, ReplicaAfter: time.Second,
+		},
+		Log: Log{Level: "info", Format: "text"},
 		Refresh: Refresh{
 			MarginMin:           time.Minute,
 			MarginMax:           3 * time.Minute,

@@ -19,6 +19,20 @@ func (c Config) CheckFiles() error {
 			k.bad("http.tls", "%v", err)
 		}
 	}
+	if c.Cluster.Enabled() {
+		if _, err := tls.LoadX509KeyPair(c.Cluster.TLS.Cert, c.Cluster.TLS.Key); err != nil {
+			k.bad("cluster.tls", "%v", err)
+		}
+		if _, err := os.Stat(c.Cluster.TLS.CA); err != nil {
+			k.bad("cluster.tls.ca", "%v", err)
+		}
+	}
+	if c.Cluster.GossipKey != "" {
+		k.secretFile("cluster.gossip_key", c.Cluster.GossipKey)
+		if _, err := GossipKeys(c.Cluster.GossipKey); err != nil {
+			k.bad("cluster.gossip_key", "%v", err)
+		}
+	}
 	if info, err := os.Stat(c.Node.DataDir); err == nil && !info.IsDir() {
 		k.bad("node.data_dir", "%s is a file; name a folder", c.Node.DataDir)
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {

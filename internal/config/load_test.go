@@ -26,7 +26,7 @@ func TestAllValuesOfTheDocumentedFileArrive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(warnings) != 0 {
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "this node is alone") {
 		t.Errorf("warnings: %q", warnings)
 	}
 	want := Default()
@@ -112,7 +112,7 @@ func TestAllProblemsAreToldAtOnce(t *testing.T) {
 }
 
 func TestAliasesAreFollowedAndCyclesEnd(t *testing.T) {
-	c, _, err := Parse("f", []byte("node: {name: &n other}\ncluster: {tls: {ca: *n, cert: *n, key: *n}}"), nil, nil)
+	c, _, err := Parse("f", []byte("node: {name: &n other}\ncluster: {gossip: a:1, rpc: a:2, tls: {ca: *n, cert: *n, key: *n}}"), nil, nil)
 	if err != nil || c.Cluster.TLS.CA != "other" {
 		t.Errorf("ca %q, err %v", c.Cluster.TLS.CA, err)
 	}

@@ -77,8 +77,8 @@ func (k *checker) publicURL(s string) {
 }
 
 func (k *checker) cluster(c Cluster) {
-	k.address("cluster.gossip", c.Gossip, false)
-	k.address("cluster.rpc", c.RPC, false)
+	k.reachable("cluster.gossip", c.Gossip, c.Enabled())
+	k.reachable("cluster.rpc", c.RPC, c.Enabled())
 	for _, a := range c.Join {
 		k.address("cluster.join", a, true)
 	}
@@ -87,15 +87,30 @@ func (k *checker) cluster(c Cluster) {
 	if set := count(c.TLS.CA, c.TLS.Cert, c.TLS.Key); set != 0 && set != 3 {
 		k.bad("cluster.tls", "has only some of ca, cert and key; nodes prove themselves to each other with all three")
 	}
-	const oneNode = "this version of grantd runs one node"
-	switch {
-	case c.BootstrapExpect < 1:
-		k.bad("cluster.bootstrap_expect", "%d is not a number of nodes; write 1", c.BootstrapExpect)
-	case c.BootstrapExpect > 1:
-		k.bad("cluster.bootstrap_expect", "asks for %d nodes, but %s; write 1 or leave it out", c.BootstrapExpect, oneNode)
+	k.within("cluster.bootstrap_expect", c.BootstrapExpect, 1, 9)
+	if !c.Enabled() && (c.BootstrapExpect > 1 || len(c.Join) > 0) {
+		k.bad("cluster.tls", "is not set, and nodes prove themselves to each other by certificates; set ca, cert and key (scripts/certs makes them), or leave out cluster.join and cluster.bootstrap_expect for a node alone")
 	}
-	if len(c.Join) > 0 {
-		k.bad("cluster.join", "asks to join other nodes, but %s; leave it out", oneNode)
+	k.duration("cluster.rebuild_after", c.RebuildAfter, time.Second, 30*24*time.Hour)
+	k.within("cluster.max_moving", c.MaxMoving, 1, 1024)
+	k.duration("cluster.replica_after", c.ReplicaAfter, 10*time.Millisecond, time.Minute)
+}
+
+// reachable checks an address that other nodes are told.
+func (k *checker) reachable(key, s string, required bool) {
+	if s == "" && required {
+		k.bad(key, "is not set; write the address at which other nodes reach this one, such as 10.0.0.1:7946")
+		return
+	}
+	k.address(key, s, false)
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return
+	}
+	if a, err := netip.ParseAddr(host); host == "" || err == nil && a.IsUnspecified() {
+		k.bad(key, "%q says nothing to other nodes; name the address of this machine at which they reach it", shorten(s))
+	} else if port == "0" {
+		k.bad(key, "%q has no fixed port; other nodes must find it", shorten(s))
 	}
 }
 
@@ -199,6 +214,12 @@ func (c Config) Warnings() []string {
 	var w []string
 	if host, _, err := net.SplitHostPort(c.HTTP.Listen); err == nil && !c.HTTP.TLS.Enabled() && !loopback(host) {
 		w = append(w, "http.listen: tokens and API keys cross the network in plain HTTP; set http.tls, or put a TLS proxy in front that alone can reach "+c.HTTP.Listen)
+	}
+	switch {
+	case c.Cluster.Enabled() && c.Cluster.GossipKey == "":
+		w = append(w, "cluster.gossip_key: is not set; whoever reaches "+c.Cluster.Gossip+" can read the gossip and make nodes look dead")
+	case !c.Cluster.Enabled() && (c.Cluster.Gossip != "" || c.Cluster.RPC != ""):
+		w = append(w, "cluster.gossip, cluster.rpc: not used, for cluster.tls is not set; this node is alone")
 	}
 	for _, entry := range c.Outgoing.Allow {
 		if a, err := ParseAllow(entry); err == nil && a.Prefix.IsValid() && a.Prefix.Bits() == 0 {

@@ -15,6 +15,31 @@ import (
 	"time"
 )
 
+const noTLS = "cluster.tls: is not set, and nodes prove themselves to each other by certificates; set ca, cert and key (scripts/certs makes them), or leave out cluster.join and cluster.bootstrap_expect for a node alone"
+
+// clustered is the configuration of a node of a cluster.
+func clustered() Config {
+	c := Default()
+	c.Cluster.Gossip, c.Cluster.RPC, c.Cluster.BootstrapExpect = "10.0.0.1:7946", "10.0.0.1:7947", 3
+	c.Cluster.TLS, c.Cluster.GossipKey = MutualTLS{"ca", "cert", "key"}, "gossip.key"
+	return c
+}
+
+func TestANodeOfAClusterIsRight(t *testing.T) {
+	if c := clustered(); c.Validate() != nil || len(c.Warnings()) != 0 {
+		t.Errorf("%v, warnings %q", c.Validate(), c.Warnings())
+	}
+	open := clustered()
+	open.Cluster.GossipKey = ""
+	unused := Default()
+	unused.Cluster.RPC = "10.0.0.1:7947"
+	for _, c := range []Config{open, unused} {
+		if len(c.Warnings()) != 1 {
+			t.Errorf("warnings %q", c.Warnings())
+		}
+	}
+}
+
 func TestValidateNamesKeyAndRemedy(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*Config)
@@ -32,9 +57,13 @@ func TestValidateNamesKeyAndRemedy(t *testing.T) {
 		"url with query":  {func(c *Config) { c.HTTP.PublicURL = "https://a?b" }, "http.public_url: must end before ? and #; write it like https://grants.example.com"},
 		"url with user":   {func(c *Config) { c.HTTP.PublicURL = "https://u:p@a" }, "http.public_url: must not hold a user or password; write it like https://grants.example.com"},
 		"half of tls":     {func(c *Config) { c.HTTP.TLS.Key = "k" }, "http.tls: has only one of cert and key; give both, or none for plain HTTP"},
-		"join":            {func(c *Config) { c.Cluster.Join = []string{"127.0.0.2:7946"} }, "cluster.join: asks to join other nodes, but this version of grantd runs one node; leave it out"},
-		"expect three":    {func(c *Config) { c.Cluster.BootstrapExpect = 3 }, "cluster.bootstrap_expect: asks for 3 nodes, but this version of grantd runs one node; write 1 or leave it out"},
-		"expect none":     {func(c *Config) { c.Cluster.BootstrapExpect = 0 }, "cluster.bootstrap_expect: 0 is not a number of nodes; write 1"},
+		"join":            {func(c *Config) { c.Cluster.Join = []string{"127.0.0.2:7946"} }, noTLS},
+		"expect three":    {func(c *Config) { c.Cluster.BootstrapExpect = 3 }, noTLS},
+		"expect none":     {func(c *Config) { c.Cluster.BootstrapExpect = 0 }, "cluster.bootstrap_expect: 0 is not between 1 and 9"},
+		"no gossip":       {func(c *Config) { *c = clustered(); c.Cluster.Gossip = "" }, "cluster.gossip: is not set; write the address at which other nodes reach this one, such as 10.0.0.1:7946"},
+		"any address":     {func(c *Config) { *c = clustered(); c.Cluster.RPC = "0.0.0.0:7947" }, `cluster.rpc: "0.0.0.0:7947" says nothing to other nodes; name the address of this machine at which they reach it`},
+		"any port":        {func(c *Config) { *c = clustered(); c.Cluster.RPC = "10.0.0.1:0" }, `cluster.rpc: "10.0.0.1:0" has no fixed port; other nodes must find it`},
+		"rebuild at once": {func(c *Config) { c.Cluster.RebuildAfter = 0 }, "cluster.rebuild_after: 0s is not between 1s and 720h"},
 		"shards":          {func(c *Config) { c.Cluster.Shards = 0 }, "cluster.shards: 0 is not between 1 and 1024"},
 		"replicas":        {func(c *Config) { c.Cluster.Replicas = 6 }, "cluster.replicas: 6 is not between 1 and 5"},
 		"gossip":          {func(c *Config) { c.Cluster.Gossip = "x" }, `cluster.gossip: "x" is not an address; write host:port, such as 127.0.0.1:8420`},
