@@ -1,8 +1,9 @@
 // Package ring promises that every node, whatever its version, puts an account
-// on the same shard.
+// on the same shard ([ShardOf]), and proposes which nodes hold a shard, with
+// level loads and few moves ([Place]).
 //
-// It is pure: no state, no I/O, no clock. Which node holds a shard is not
-// decided here.
+// It is pure: no state, no I/O, no clock. It decides nothing: where a shard is
+// stands in the cluster's records.
 package ring
 
 import "github.com/grantd/grantd/credential"
