@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
 
+	"github.com/grantd/grantd/cluster/raftlog"
 	"github.com/grantd/grantd/cluster/ring"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/storage"
@@ -149,6 +150,6 @@ func (c Config) raftConfig(group uint16, lone bool, notify chan<- bool) *raft.Co
 	r.ShutdownOnRemove = false
 	r.NoLegacyTelemetry = true
 	r.NotifyCh = notify
-	r.Logger = newRaftLog(c.Logger, group, lone)
+	r.Logger = raftlog.New(c.Logger, group, lone)
 	return r
 }

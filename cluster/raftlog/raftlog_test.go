@@ -1,4 +1,4 @@
-package consensus
+package raftlog
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 
 func TestRaftSpeaksThroughSlogFromWarnOn(t *testing.T) {
 	var out bytes.Buffer
-	l := newRaftLog(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})), 7, false)
+	l := New(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})), 7, false)
 	l.Info("chatter")
 	l.Debug("chatter")
 	l.Trace("chatter")
@@ -30,7 +30,7 @@ func TestRaftSpeaksThroughSlogFromWarnOn(t *testing.T) {
 // TestLoneVoterStartsSilently: its election is no news.
 func TestLoneVoterStartsSilently(t *testing.T) {
 	var out bytes.Buffer
-	l := newRaftLog(slog.New(slog.NewTextHandler(&out, nil)), 7, true)
+	l := New(slog.New(slog.NewTextHandler(&out, nil)), 7, true)
 	l.Warn("heartbeat timeout reached, starting election")
 	if out.Len() > 0 {
 		t.Error(out.String())
