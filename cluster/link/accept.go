@@ -85,34 +85,35 @@ func (p *Port) serve(raw net.Conn) {
 	case err == nil && t != nil:
 		t.serve(c)
 	case err == nil:
-		err = p.offer(c)
-		fallthrough
+		if err = p.offer(c); err != nil {
+			p.refused(c, err)
+		}
+	case c != nil:
+		p.refused(c, err)
 	default:
-		p.refused(raw, c, err)
+		if p.ctx.Err() == nil {
+			p.strangers.warn("connection refused", "remote", raw.RemoteAddr().String(), "error", brief(err))
+		}
+		linger(raw)
+		release()
 	}
 }
 
-// refused logs what was wrong with a connection that came to nothing.
-func (p *Port) refused(raw net.Conn, c *conn, err error) {
-	switch {
-	case err == nil || p.ctx.Err() != nil:
-	case c == nil:
-		p.strangers.warn("connection refused", "remote", raw.RemoteAddr().String(), "error", brief(err))
-	default:
-		p.peers.warn("connection refused", "peer", c.peer.String(), "remote", raw.RemoteAddr().String(), "error", brief(err))
+// refused logs what was wrong with the connection of a proven peer.
+func (p *Port) refused(c *conn, err error) {
+	if p.ctx.Err() == nil {
+		p.peers.warn("connection refused", "peer", c.peer.String(), "remote", c.raw.RemoteAddr().String(), "error", brief(err))
 	}
 }
 
 // greet makes a connection of a call, and finds the transport that it is for;
-// nil: it is for RPC. It returns an error for what it has closed, with the
-// connection if its peer is proven.
+// nil: it is for RPC. With an error it returns the connection, closed, if its
+// peer is proven; else the caller has to close raw.
 func (p *Port) greet(raw net.Conn, release func()) (*conn, *transport, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.Timing.Handshake)
 	defer cancel()
 	secure := tls.Server(raw, p.id.serverTLS())
 	if err := secure.HandshakeContext(ctx); err != nil {
-		linger(raw)
-		release()
 		if isLate(err) {
 			err = fmt.Errorf("no handshake within %s", p.cfg.Timing.Handshake)
 		}
@@ -120,9 +121,7 @@ func (p *Port) greet(raw net.Conn, release func()) (*conn, *transport, error) {
 	}
 	state := secure.ConnectionState()
 	peer, err := peerIn(state.PeerCertificates[0])
-	if err != nil { // it was read a moment ago
-		_ = raw.Close()
-		release()
+	if err != nil { // impossible: the handshake has read it
 		return nil, nil, err
 	}
 	c := &conn{Conn: secure, raw: raw, peer: peer, accepted: true, release: release}

@@ -38,8 +38,8 @@ func (id *Identity) admit(s tls.ConnectionState) (Peer, error) {
 	switch {
 	case err != nil:
 		return Peer{}, err
-	case s.NegotiatedProtocol == "": // the client named none at all
-		return Peer{}, errors.New("peer asks for no protocol by ALPN")
+	case s.NegotiatedProtocol == "": // it named none, or one that crypto/tls takes for an old client of h2
+		return Peer{}, errors.New("peer asks by ALPN for no protocol that is spoken here")
 	case s.NegotiatedProtocol == ProtocolRaft && p.Role != RoleNode:
 		return Peer{}, fmt.Errorf("%w: %s asks for a raft stream", ErrNotAllowed, p)
 	}
