@@ -85,7 +85,7 @@ func containsAll(s string, words []string) bool {
 
 func authority(t testing.TB) *issue.Authority {
 	t.Helper()
-	ca, err := issue.New(time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour))
+	ca, err := issue.New(time.Now().Add(-time.Hour), time.Now().AddDate(0, 0, 30))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func (f *files) set(p PEM) {
 // nodePEM is a node's identity, signed by the first authority, trusting all.
 func nodePEM(t testing.TB, name string, by *issue.Authority, trusted ...*issue.Authority) PEM {
 	t.Helper()
-	pair, err := by.Node(name, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	pair, err := by.Node(name, time.Now().Add(-time.Hour), time.Now().AddDate(0, 0, 20))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func nodePEM(t testing.TB, name string, by *issue.Authority, trusted ...*issue.A
 
 func clientPEM(t testing.TB, name string, by *issue.Authority) PEM {
 	t.Helper()
-	pair, err := by.Client(name, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	pair, err := by.Client(name, time.Now().Add(-time.Hour), time.Now().AddDate(0, 0, 20))
 	if err != nil {
 		t.Fatal(err)
 	}

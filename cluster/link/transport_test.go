@@ -96,7 +96,7 @@ func exchange(t *testing.T, from string, a *transport, to raft.ServerAddress, b 
 		{Index: 6, Term: 2, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(raft.Configuration{Servers: []raft.Server{{ID: "n1", Address: "n1"}}})},
 		{Index: 7, Term: 2, Type: raft.LogCommand, Data: bytes.Repeat([]byte("x"), 2<<20)},
 	}
-	appended := &raft.AppendEntriesRequest{RPCHeader: header(from), Term: term, Leader: []byte(from), PrevLogEntry: 4, PrevLogTerm: 1, Entries: entries, LeaderCommitIndex: 3}
+	appended := &raft.AppendEntriesRequest{RPCHeader: header(from), Term: term, PrevLogEntry: 4, PrevLogTerm: 1, Entries: entries, LeaderCommitIndex: 3}
 	for range 3 { // a stream is used again
 		var answer raft.AppendEntriesResponse
 		if err := a.AppendEntries(id, to, appended, &answer); err != nil || answer.LastLog != 3 || answer.Term != term || !answer.Success {
@@ -122,7 +122,7 @@ func exchange(t *testing.T, from string, a *transport, to raft.ServerAddress, b 
 	}
 	checkSame(t, now, <-got)
 	snap := &raft.InstallSnapshotRequest{
-		RPCHeader: header(from), SnapshotVersion: 1, Term: term, Leader: []byte(from), LastLogIndex: 9, LastLogTerm: 2,
+		RPCHeader: header(from), SnapshotVersion: 1, Term: term, LastLogIndex: 9, LastLogTerm: 2,
 		Configuration: entries[1].Data, ConfigurationIndex: 6, Size: int64(len(spool)),
 	}
 	var installed raft.InstallSnapshotResponse

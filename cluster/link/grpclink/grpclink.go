@@ -75,7 +75,7 @@ func (creds) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error)
 
 // Info describes the protocol under gRPC's.
 func (creds) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: "1.3"}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 // Clone returns the same: there is nothing to change.
