@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/grantd/grantd/client"
+	"github.com/grantd/grantd/envelope"
 	"github.com/grantd/grantd/wire"
 )
 
@@ -106,7 +107,7 @@ func (c *cluster) up(ctx context.Context, size int) error {
 	for i := range size {
 		c.Nodes = append(c.Nodes, newMember(i+1))
 	}
-	if err := errors.Join(c.secrets(), c.certificates(c.Nodes), c.save()); err != nil {
+	if err := errors.Join(c.secrets(), c.certificates(ctx, c.Nodes), c.save()); err != nil {
 		return err
 	}
 	pid, err := c.spawn("demo", c.path("localcluster"), "demo")
@@ -145,14 +146,16 @@ func (c *cluster) build(ctx context.Context) error {
 	return nil
 }
 
-// secrets makes what all nodes share: the admin key and the gossip key. The
-// key-encryption key is made by the first node that starts.
+// secrets makes what all nodes share: the admin key and the key-encryption key.
 func (c *cluster) secrets() error {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails
 	key := os.Getenv("GRANTD_KEY")
 	if key == "" {
 		key = "grantd_" + base64.RawURLEncoding.EncodeToString(b[:])
+	}
+	if _, err := envelope.OpenKEK("file://"+c.path("kek.json"), true); err != nil {
+		return err
 	}
 	return os.WriteFile(c.path("admin.key"), []byte(key+"\n"), 0o600)
 }
@@ -247,7 +250,7 @@ func (c *cluster) add(ctx context.Context) error {
 	n := newMember(len(c.Nodes) + 1)
 	expect := len(c.Nodes)
 	c.Nodes = append(c.Nodes, n)
-	if err := c.certificates([]*member{n}); err != nil {
+	if err := c.certificates(ctx, []*member{n}); err != nil {
 		return err
 	}
 	if err := c.launch(n, expect); err != nil {
