@@ -84,14 +84,51 @@ func (s *System) ask(ctx context.Context, sh *shard, build func(request) message
 	}
 }
 
-// Account returns the record as this node has it.
-func (s *System) Account(_ context.Context, ref credential.Ref) (credential.Account, error) {
+// Account returns the record, or credential.ErrNotOwner where this node does not
+// own the shard: a caller reads what was written for him.
+func (s *System) Account(ctx context.Context, ref credential.Ref) (credential.Account, error) {
+	if !s.of(ref).leading.Load() {
+		return credential.Account{}, credential.ErrNotOwner
+	}
+	return s.ReplicaAccount(ctx, ref)
+}
+
+// History returns a page of what happened to an account, newest first, or
+// credential.ErrNotOwner where this node does not own the shard.
+func (s *System) History(ctx context.Context, ref credential.Ref, below uint64, limit int) (credential.History, error) {
+	if !s.of(ref).leading.Load() {
+		return credential.History{}, credential.ErrNotOwner
+	}
+	return s.ReplicaHistory(ctx, ref, below, limit)
+}
+
+// The reads of a replica work whoever owns the shard. They show what this node
+// has, which may lag, and wake no actor.
+
+// ReplicaToken hands out the token of this node's copy if it lives for minTTL
+// more, marked as a replica's. Whatever else the copy says is for the owner to
+// say: then the error is credential.ErrNotOwner.
+func (s *System) ReplicaToken(ctx context.Context, ref credential.Ref, minTTL time.Duration) (credential.Token, error) {
+	rec, _, err := s.of(ref).store.Load(ref)
+	switch {
+	case err != nil && !errors.Is(err, credential.ErrNotFound):
+		return credential.Token{}, err
+	case err != nil || rec.State != credential.StateActive || !serves(&rec, minTTL, time.Now()):
+		return credential.Token{}, credential.ErrNotOwner
+	}
+	t, err := s.openToken(ctx, &rec)
+	t.Replica = err == nil
+	return t, err
+}
+
+// ReplicaAccount returns the record as this node has it.
+func (s *System) ReplicaAccount(_ context.Context, ref credential.Ref) (credential.Account, error) {
 	rec, _, err := s.of(ref).store.Load(ref)
 	return rec, err
 }
 
-// History returns a page of what happened to an account, newest first.
-func (s *System) History(_ context.Context, ref credential.Ref, below uint64, limit int) (credential.History, error) {
+// ReplicaHistory returns a page of history as this node has it.
+func (s *System) ReplicaHistory(_ context.Context, ref credential.Ref, below uint64, limit int) (credential.History, error) {
 	sh := s.of(ref)
 	if _, _, err := sh.store.Load(ref); err != nil {
 		return credential.History{}, err

@@ -11,6 +11,10 @@ type Token struct {
 	ExpiresAt  time.Time // zero: never, or unknown
 	Scopes     []string
 	Generation uint64
+	// Replica marks a token that was read from a replica while the account's
+	// owner could not be asked: the owner may have a newer one, or have ended the
+	// account.
+	Replica bool
 }
 
 // Import asks for an account from credentials obtained elsewhere, or brings

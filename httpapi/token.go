@@ -39,7 +39,7 @@ func (a *api) token(x *exchange) error {
 // tokenOf is the token as the API shows it. To its user a token of a
 // client-credentials account is a token like any other.
 func tokenOf(t credential.Token) wire.Token {
-	out := wire.Token{Type: wire.TypeOAuth2, Generation: t.Generation}
+	out := wire.Token{Type: wire.TypeOAuth2, Generation: t.Generation, Replica: t.Replica}
 	switch t.Kind {
 	case credential.KindAPIKey:
 		out.Type, out.APIKey = wire.TypeAPIKey, wire.Secret(t.Secret.Reveal())

@@ -45,6 +45,8 @@ func TestTokenShapeDependsOnItsTypeOnly(t *testing.T) {
 			`{"type":"api_key","api_key":"k","generation":1}`},
 		{"basic", wire.Token{Type: "basic", Username: "u", Password: "p", Generation: 1},
 			`{"type":"basic","username":"u","password":"p","generation":1}`},
+		{"of a replica", wire.Token{Type: "api_key", APIKey: "k", Generation: 1, Replica: true},
+			`{"type":"api_key","api_key":"k","generation":1,"replica":true}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := c.token.AppendJSON(nil)
@@ -52,7 +54,7 @@ func TestTokenShapeDependsOnItsTypeOnly(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", b, c.want)
 			}
 			var back wire.Token
-			if err := json.Unmarshal(b, &back); err != nil || back.Generation != c.token.Generation || back.AccessToken != c.token.AccessToken {
+			if err := json.Unmarshal(b, &back); err != nil || back.Generation != c.token.Generation || back.Replica != c.token.Replica || back.AccessToken != c.token.AccessToken {
 				t.Errorf("read back: %+v, %v", back, err)
 			}
 		})

@@ -19,6 +19,9 @@ type Token struct {
 	Username    string   `json:"username"`
 	Password    Secret   `json:"password"`
 	Generation  uint64   `json:"generation"`
+	// Replica marks an answer from a replica, given while the account's owner
+	// could not be asked; left out otherwise.
+	Replica bool `json:"replica,omitempty"`
 }
 
 // AppendJSON appends the JSON form to dst and returns it. It is written by
@@ -40,6 +43,9 @@ func (t Token) AppendJSON(dst []byte) []byte {
 	}
 	dst = append(dst, `,"generation":`...)
 	dst = strconv.AppendUint(dst, t.Generation, 10)
+	if t.Replica {
+		dst = append(dst, `,"replica":true`...)
+	}
 	return append(dst, '}')
 }
 

@@ -21,8 +21,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-type handler = func(ctx context.Context, req *rpcpb.Request) *rpcpb.Response
-
 // rig is a server on connections in memory.
 type rig struct {
 	t      testing.TB

@@ -228,8 +228,9 @@ func TestGarbageEndsItsConnectionOnly(t *testing.T) {
 				head = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
 			}
 			_ = conn.SetDeadline(time.Now().Add(time.Minute))
+			garbage := append(head, noise(i*17)...)
 			go func() {
-				_, _ = conn.Write(append(head, noise(i*17)...))
+				_, _ = conn.Write(garbage)
 				for err := error(nil); err == nil; {
 					_, err = conn.Read(make([]byte, 1024))
 				}
