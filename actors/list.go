@@ -10,6 +10,9 @@ import (
 // ShardAccounts returns a page of one shard's accounts as this node has them:
 // on a replica that does not own the shard they may lag.
 func (s *System) ShardAccounts(_ context.Context, shard int, q credential.Query) (credential.Page, error) {
+	if shard < 0 || shard >= len(s.shards) {
+		return credential.Page{}, credential.ErrNotFound
+	}
 	return listing.Scan(q, s.shards[shard].store.Accounts)
 }
 

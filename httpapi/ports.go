@@ -100,6 +100,10 @@ func (k *Key) Can(permission string) bool {
 // Everywhere reports whether neither tenant nor integrations limit the key.
 func (k *Key) Everywhere() bool { return k.Tenant == wire.All && k.Integrations == nil }
 
+// Scope returns the tenant that the key is limited to, or wire.All, and whether
+// it sees every integration.
+func (k *Key) Scope() (tenant string, everyIntegration bool) { return k.Tenant, k.Integrations == nil }
+
 // SeesTenant reports whether the tenant is in the key's scope.
 func (k *Key) SeesTenant(tenant string) bool { return k.Tenant == wire.All || k.Tenant == tenant }
 

@@ -169,7 +169,7 @@ func (c *Client) run() {
 				continue
 			}
 			if err = st.err(); err == nil {
-				err = errStopping
+				err = errUnavailable
 			}
 		}
 		failures++

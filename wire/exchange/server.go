@@ -328,7 +328,7 @@ func (x *session) admit(id uint64) (code rpcpb.Code, why string) {
 	case twice:
 		return rpcpb.Code_CODE_INVALID, "a request of this id is under way"
 	case x.away:
-		return rpcpb.Code_CODE_STOPPING, "the node is stopping"
+		return rpcpb.Code_CODE_UNAVAILABLE, "the node is stopping"
 	case len(x.calls) >= s.cfg.MaxPerStream:
 		return rpcpb.Code_CODE_OVERLOADED, "too many requests on this stream"
 	case s.handling.Add(1) > int64(s.cfg.MaxTotal):

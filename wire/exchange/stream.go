@@ -225,15 +225,15 @@ func (st *stream) read() {
 		}
 		st.served.Store(true)
 		r := result{resp: resp}
-		if e := resp.GetError(); e.GetCode() == rpcpb.Code_CODE_STOPPING {
-			r = result{err: notSent(errStopping)}
+		if e := resp.GetError(); e.GetCode() == rpcpb.Code_CODE_UNAVAILABLE {
+			r = result{err: notSent(errUnavailable)}
 		}
 		cl.reply <- r
 		<-st.client.slots
 	}
 }
 
-var errStopping = errors.New("peer is stopping")
+var errUnavailable = errors.New("peer is starting or stopping")
 
 // end ends the stream and every call in it. A server that had said that it goes
 // away, and then ended the stream in order, has answered all that it began.
@@ -253,7 +253,7 @@ func (st *stream) end(err error, gone bool) {
 	st.release()
 	for _, cl := range left {
 		if notBegun {
-			cl.reply <- result{err: notSent(errStopping)}
+			cl.reply <- result{err: notSent(errUnavailable)}
 		} else {
 			cl.reply <- result{err: lost(err)}
 		}

@@ -45,7 +45,7 @@ const (
 	Code_CODE_UNSPECIFIED          Code = 0
 	Code_CODE_INTERNAL             Code = 1 // a fault of the server; its log says more
 	Code_CODE_UNIMPLEMENTED        Code = 2 // the server knows no such request
-	Code_CODE_STOPPING             Code = 3 // the server is stopping; the request was not begun
+	Code_CODE_UNAVAILABLE          Code = 3 // the server is starting or stopping; the request was not begun
 	Code_CODE_UNAUTHENTICATED      Code = 4 // no API key, or not a valid one
 	Code_CODE_FORBIDDEN            Code = 5 // the caller lacks the permission
 	Code_CODE_DEADLINE             Code = 6
@@ -72,7 +72,7 @@ var (
 		0:  "CODE_UNSPECIFIED",
 		1:  "CODE_INTERNAL",
 		2:  "CODE_UNIMPLEMENTED",
-		3:  "CODE_STOPPING",
+		3:  "CODE_UNAVAILABLE",
 		4:  "CODE_UNAUTHENTICATED",
 		5:  "CODE_FORBIDDEN",
 		6:  "CODE_DEADLINE",
@@ -96,7 +96,7 @@ var (
 		"CODE_UNSPECIFIED":          0,
 		"CODE_INTERNAL":             1,
 		"CODE_UNIMPLEMENTED":        2,
-		"CODE_STOPPING":             3,
+		"CODE_UNAVAILABLE":          3,
 		"CODE_UNAUTHENTICATED":      4,
 		"CODE_FORBIDDEN":            5,
 		"CODE_DEADLINE":             6,
@@ -355,7 +355,7 @@ func (x *Request) GetDisconnect() *Ref {
 	return nil
 }
 
-func (x *Request) GetAccount() *AccountRequest {
+func (x *Request) GetAccount() *Ref {
 	if x != nil {
 		if x, ok := x.Kind.(*Request_Account); ok {
 			return x.Account
@@ -507,7 +507,7 @@ type Request_Disconnect struct {
 }
 
 type Request_Account struct {
-	Account *AccountRequest `protobuf:"bytes,20,opt,name=account,proto3,oneof"`
+	Account *Ref `protobuf:"bytes,20,opt,name=account,proto3,oneof"`
 }
 
 type Request_History struct {
@@ -1176,16 +1176,14 @@ func (*GoAway) Descriptor() ([]byte, []int) {
 }
 
 type Error struct {
-	state        protoimpl.MessageState `protogen:"open.v1"`
-	Code         Code                   `protobuf:"varint,1,opt,name=code,proto3,enum=grantd.rpc.v1.Code" json:"code,omitempty"`
-	Text         string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`                             // for people; no secrets
-	Reason       string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`                         // why, as far as the code leaves it open
-	HasReason    bool                   `protobuf:"varint,4,opt,name=has_reason,json=hasReason,proto3" json:"has_reason,omitempty"` // reason and retry_after_ms mean something
-	RetryAfterMs uint64                 `protobuf:"varint,5,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
-	// Of CODE_NOT_OWNER: who the answering node thinks leads the shard, and in
-	// which term.
-	Leader        string `protobuf:"bytes,6,opt,name=leader,proto3" json:"leader,omitempty"`
-	Term          uint64 `protobuf:"varint,7,opt,name=term,proto3" json:"term,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Code  Code                   `protobuf:"varint,1,opt,name=code,proto3,enum=grantd.rpc.v1.Code" json:"code,omitempty"`
+	Text  string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"` // for people; no secrets; empty: the code says it all
+	// Set: the error has a reason of its own and a time after which to ask again.
+	Unavailable *Unavailable `protobuf:"bytes,3,opt,name=unavailable,proto3" json:"unavailable,omitempty"`
+	// Of CODE_NOT_OWNER: who the answering node thinks leads, and in which term.
+	Leader        string `protobuf:"bytes,4,opt,name=leader,proto3" json:"leader,omitempty"`
+	Term          uint64 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1234,25 +1232,11 @@ func (x *Error) GetText() string {
 	return ""
 }
 
-func (x *Error) GetReason() string {
+func (x *Error) GetUnavailable() *Unavailable {
 	if x != nil {
-		return x.Reason
+		return x.Unavailable
 	}
-	return ""
-}
-
-func (x *Error) GetHasReason() bool {
-	if x != nil {
-		return x.HasReason
-	}
-	return false
-}
-
-func (x *Error) GetRetryAfterMs() uint64 {
-	if x != nil {
-		return x.RetryAfterMs
-	}
-	return 0
+	return nil
 }
 
 func (x *Error) GetLeader() string {
@@ -1269,6 +1253,58 @@ func (x *Error) GetTerm() uint64 {
 	return 0
 }
 
+type Unavailable struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	RetryAfterMs  uint64                 `protobuf:"varint,2,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Unavailable) Reset() {
+	*x = Unavailable{}
+	mi := &file_rpc_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Unavailable) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Unavailable) ProtoMessage() {}
+
+func (x *Unavailable) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Unavailable.ProtoReflect.Descriptor instead.
+func (*Unavailable) Descriptor() ([]byte, []int) {
+	return file_rpc_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Unavailable) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Unavailable) GetRetryAfterMs() uint64 {
+	if x != nil {
+		return x.RetryAfterMs
+	}
+	return 0
+}
+
 type Ref struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
@@ -1279,7 +1315,7 @@ type Ref struct {
 
 func (x *Ref) Reset() {
 	*x = Ref{}
-	mi := &file_rpc_proto_msgTypes[9]
+	mi := &file_rpc_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1291,7 +1327,7 @@ func (x *Ref) String() string {
 func (*Ref) ProtoMessage() {}
 
 func (x *Ref) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[9]
+	mi := &file_rpc_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1304,7 +1340,7 @@ func (x *Ref) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ref.ProtoReflect.Descriptor instead.
 func (*Ref) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{9}
+	return file_rpc_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Ref) GetTenant() string {
@@ -1331,7 +1367,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_rpc_proto_msgTypes[10]
+	mi := &file_rpc_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1379,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[10]
+	mi := &file_rpc_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1392,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{10}
+	return file_rpc_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TokenRequest) GetRef() *Ref {
@@ -1389,7 +1425,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_rpc_proto_msgTypes[11]
+	mi := &file_rpc_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1437,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[11]
+	mi := &file_rpc_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1450,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{11}
+	return file_rpc_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Token) GetKind() string {
@@ -1483,7 +1519,7 @@ type RefreshRequest struct {
 
 func (x *RefreshRequest) Reset() {
 	*x = RefreshRequest{}
-	mi := &file_rpc_proto_msgTypes[12]
+	mi := &file_rpc_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1495,7 +1531,7 @@ func (x *RefreshRequest) String() string {
 func (*RefreshRequest) ProtoMessage() {}
 
 func (x *RefreshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[12]
+	mi := &file_rpc_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1508,7 +1544,7 @@ func (x *RefreshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshRequest.ProtoReflect.Descriptor instead.
 func (*RefreshRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{12}
+	return file_rpc_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RefreshRequest) GetRef() *Ref {
@@ -1541,7 +1577,7 @@ type ImportRequest struct {
 
 func (x *ImportRequest) Reset() {
 	*x = ImportRequest{}
-	mi := &file_rpc_proto_msgTypes[13]
+	mi := &file_rpc_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1553,7 +1589,7 @@ func (x *ImportRequest) String() string {
 func (*ImportRequest) ProtoMessage() {}
 
 func (x *ImportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[13]
+	mi := &file_rpc_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +1602,7 @@ func (x *ImportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRequest.ProtoReflect.Descriptor instead.
 func (*ImportRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{13}
+	return file_rpc_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ImportRequest) GetRef() *Ref {
@@ -1635,7 +1671,7 @@ type Imported struct {
 
 func (x *Imported) Reset() {
 	*x = Imported{}
-	mi := &file_rpc_proto_msgTypes[14]
+	mi := &file_rpc_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +1683,7 @@ func (x *Imported) String() string {
 func (*Imported) ProtoMessage() {}
 
 func (x *Imported) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[14]
+	mi := &file_rpc_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +1696,7 @@ func (x *Imported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Imported.ProtoReflect.Descriptor instead.
 func (*Imported) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{14}
+	return file_rpc_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Imported) GetAccount() *Account {
@@ -1673,58 +1709,6 @@ func (x *Imported) GetAccount() *Account {
 func (x *Imported) GetCreated() bool {
 	if x != nil {
 		return x.Created
-	}
-	return false
-}
-
-type AccountRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ref           *Ref                   `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
-	Replica       bool                   `protobuf:"varint,2,opt,name=replica,proto3" json:"replica,omitempty"` // from nodes: from the store of a replica, which may lag
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *AccountRequest) Reset() {
-	*x = AccountRequest{}
-	mi := &file_rpc_proto_msgTypes[15]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *AccountRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*AccountRequest) ProtoMessage() {}
-
-func (x *AccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[15]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use AccountRequest.ProtoReflect.Descriptor instead.
-func (*AccountRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{15}
-}
-
-func (x *AccountRequest) GetRef() *Ref {
-	if x != nil {
-		return x.Ref
-	}
-	return nil
-}
-
-func (x *AccountRequest) GetReplica() bool {
-	if x != nil {
-		return x.Replica
 	}
 	return false
 }
@@ -2302,13 +2286,13 @@ func (x *ShardPageRequest) GetList() *ListRequest {
 	return nil
 }
 
-// FateRequest asks a node what became of an attempt that it claimed.
+// FateRequest asks the node that made a claim what became of it.
 type FateRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	Boot          string                 `protobuf:"bytes,2,opt,name=boot,proto3" json:"boot,omitempty"`
-	Attempt       string                 `protobuf:"bytes,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Ref           *Ref                   `protobuf:"bytes,4,opt,name=ref,proto3" json:"ref,omitempty"`
+	Ref           *Ref                   `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	Attempt       string                 `protobuf:"bytes,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Boot          string                 `protobuf:"bytes,3,opt,name=boot,proto3" json:"boot,omitempty"`              // of the claimant, from the claim
+	Generation    uint64                 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"` // the one that was to be replaced
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2343,9 +2327,16 @@ func (*FateRequest) Descriptor() ([]byte, []int) {
 	return file_rpc_proto_rawDescGZIP(), []int{23}
 }
 
-func (x *FateRequest) GetNode() string {
+func (x *FateRequest) GetRef() *Ref {
 	if x != nil {
-		return x.Node
+		return x.Ref
+	}
+	return nil
+}
+
+func (x *FateRequest) GetAttempt() string {
+	if x != nil {
+		return x.Attempt
 	}
 	return ""
 }
@@ -2357,24 +2348,18 @@ func (x *FateRequest) GetBoot() string {
 	return ""
 }
 
-func (x *FateRequest) GetAttempt() string {
+func (x *FateRequest) GetGeneration() uint64 {
 	if x != nil {
-		return x.Attempt
+		return x.Generation
 	}
-	return ""
-}
-
-func (x *FateRequest) GetRef() *Ref {
-	if x != nil {
-		return x.Ref
-	}
-	return nil
+	return 0
 }
 
 type Fate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         Fate_State             `protobuf:"varint,1,opt,name=state,proto3,enum=grantd.rpc.v1.Fate_State" json:"state,omitempty"`
-	Entry         []byte                 `protobuf:"bytes,2,opt,name=entry,proto3" json:"entry,omitempty"` // of STATE_ANSWERED: the journal's entry, sealed
+	Entry         []byte                 `protobuf:"bytes,2,opt,name=entry,proto3" json:"entry,omitempty"`                                 // of STATE_ANSWERED: the journal's entry, sealed
+	RemainingMs   uint64                 `protobuf:"varint,3,opt,name=remaining_ms,json=remainingMs,proto3" json:"remaining_ms,omitempty"` // of STATE_IN_FLIGHT: for how long it is not worth asking again
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2423,10 +2408,19 @@ func (x *Fate) GetEntry() []byte {
 	return nil
 }
 
-// OfferRequest brings an entry of another node's journal to the shard's owner.
+func (x *Fate) GetRemainingMs() uint64 {
+	if x != nil {
+		return x.RemainingMs
+	}
+	return 0
+}
+
+// OfferRequest brings an entry of another node's journal, sealed, to the
+// shard's owner.
 type OfferRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Entry         []byte                 `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
+	Ref           *Ref                   `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	Entry         []byte                 `protobuf:"bytes,2,opt,name=entry,proto3" json:"entry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2459,6 +2453,13 @@ func (x *OfferRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use OfferRequest.ProtoReflect.Descriptor instead.
 func (*OfferRequest) Descriptor() ([]byte, []int) {
 	return file_rpc_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *OfferRequest) GetRef() *Ref {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
 }
 
 func (x *OfferRequest) GetEntry() []byte {
@@ -3036,7 +3037,7 @@ var File_rpc_proto protoreflect.FileDescriptor
 
 const file_rpc_proto_rawDesc = "" +
 	"\n" +
-	"\trpc.proto\x12\rgrantd.rpc.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\t\n" +
+	"\trpc.proto\x12\rgrantd.rpc.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\t\n" +
 	"\aRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -3050,8 +3051,8 @@ const file_rpc_proto_rawDesc = "" +
 	"\x06import\x18\x12 \x01(\v2\x1c.grantd.rpc.v1.ImportRequestH\x00R\x06import\x124\n" +
 	"\n" +
 	"disconnect\x18\x13 \x01(\v2\x12.grantd.rpc.v1.RefH\x00R\n" +
-	"disconnect\x129\n" +
-	"\aaccount\x18\x14 \x01(\v2\x1d.grantd.rpc.v1.AccountRequestH\x00R\aaccount\x129\n" +
+	"disconnect\x12.\n" +
+	"\aaccount\x18\x14 \x01(\v2\x12.grantd.rpc.v1.RefH\x00R\aaccount\x129\n" +
 	"\ahistory\x18\x15 \x01(\v2\x1d.grantd.rpc.v1.HistoryRequestH\x00R\ahistory\x120\n" +
 	"\x04list\x18\x16 \x01(\v2\x1a.grantd.rpc.v1.ListRequestH\x00R\x04list\x12@\n" +
 	"\n" +
@@ -3096,16 +3097,16 @@ const file_rpc_proto_rawDesc = "" +
 	"\x06Cancel\"\x06\n" +
 	"\x04Ping\"\x06\n" +
 	"\x04Pong\"\b\n" +
-	"\x06GoAway\"\xcd\x01\n" +
+	"\x06GoAway\"\xae\x01\n" +
 	"\x05Error\x12'\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x13.grantd.rpc.v1.CodeR\x04code\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1d\n" +
-	"\n" +
-	"has_reason\x18\x04 \x01(\bR\thasReason\x12$\n" +
-	"\x0eretry_after_ms\x18\x05 \x01(\x04R\fretryAfterMs\x12\x16\n" +
-	"\x06leader\x18\x06 \x01(\tR\x06leader\x12\x12\n" +
-	"\x04term\x18\a \x01(\x04R\x04term\"-\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12<\n" +
+	"\vunavailable\x18\x03 \x01(\v2\x1a.grantd.rpc.v1.UnavailableR\vunavailable\x12\x16\n" +
+	"\x06leader\x18\x04 \x01(\tR\x06leader\x12\x12\n" +
+	"\x04term\x18\x05 \x01(\x04R\x04term\"K\n" +
+	"\vUnavailable\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12$\n" +
+	"\x0eretry_after_ms\x18\x02 \x01(\x04R\fretryAfterMs\"-\n" +
 	"\x03Ref\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\"R\n" +
@@ -3142,10 +3143,7 @@ const file_rpc_proto_rawDesc = "" +
 	"expires_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"V\n" +
 	"\bImported\x120\n" +
 	"\aaccount\x18\x01 \x01(\v2\x16.grantd.rpc.v1.AccountR\aaccount\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\bR\acreated\"P\n" +
-	"\x0eAccountRequest\x12$\n" +
-	"\x03ref\x18\x01 \x01(\v2\x12.grantd.rpc.v1.RefR\x03ref\x12\x18\n" +
-	"\areplica\x18\x02 \x01(\bR\areplica\"\xe8\x05\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\"\xe8\x05\n" +
 	"\aAccount\x12$\n" +
 	"\x03ref\x18\x01 \x01(\v2\x12.grantd.rpc.v1.RefR\x03ref\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12 \n" +
@@ -3201,22 +3199,26 @@ const file_rpc_proto_rawDesc = "" +
 	"\x04next\x18\x02 \x01(\v2\x12.grantd.rpc.v1.RefR\x04next\"X\n" +
 	"\x10ShardPageRequest\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12.\n" +
-	"\x04list\x18\x02 \x01(\v2\x1a.grantd.rpc.v1.ListRequestR\x04list\"u\n" +
-	"\vFateRequest\x12\x12\n" +
-	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
-	"\x04boot\x18\x02 \x01(\tR\x04boot\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\tR\aattempt\x12$\n" +
-	"\x03ref\x18\x04 \x01(\v2\x12.grantd.rpc.v1.RefR\x03ref\"\xa8\x01\n" +
+	"\x04list\x18\x02 \x01(\v2\x1a.grantd.rpc.v1.ListRequestR\x04list\"\x81\x01\n" +
+	"\vFateRequest\x12$\n" +
+	"\x03ref\x18\x01 \x01(\v2\x12.grantd.rpc.v1.RefR\x03ref\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\tR\aattempt\x12\x12\n" +
+	"\x04boot\x18\x03 \x01(\tR\x04boot\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x04 \x01(\x04R\n" +
+	"generation\"\xcb\x01\n" +
 	"\x04Fate\x12/\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x19.grantd.rpc.v1.Fate.StateR\x05state\x12\x14\n" +
-	"\x05entry\x18\x02 \x01(\fR\x05entry\"Y\n" +
+	"\x05entry\x18\x02 \x01(\fR\x05entry\x12!\n" +
+	"\fremaining_ms\x18\x03 \x01(\x04R\vremainingMs\"Y\n" +
 	"\x05State\x12\x11\n" +
 	"\rSTATE_UNKNOWN\x10\x00\x12\x14\n" +
 	"\x10STATE_NEVER_SENT\x10\x01\x12\x13\n" +
 	"\x0fSTATE_IN_FLIGHT\x10\x02\x12\x12\n" +
-	"\x0eSTATE_ANSWERED\x10\x03\"$\n" +
-	"\fOfferRequest\x12\x14\n" +
-	"\x05entry\x18\x01 \x01(\fR\x05entry\"\x1d\n" +
+	"\x0eSTATE_ANSWERED\x10\x03\"J\n" +
+	"\fOfferRequest\x12$\n" +
+	"\x03ref\x18\x01 \x01(\v2\x12.grantd.rpc.v1.RefR\x03ref\x12\x14\n" +
+	"\x05entry\x18\x02 \x01(\fR\x05entry\"\x1d\n" +
 	"\x05Taken\x12\x14\n" +
 	"\x05taken\x18\x01 \x01(\bR\x05taken\"L\n" +
 	"\n" +
@@ -3249,12 +3251,12 @@ const file_rpc_proto_rawDesc = "" +
 	"\blearners\x18\x05 \x03(\tR\blearners\x12#\n" +
 	"\rmembers_index\x18\x06 \x01(\x04R\fmembersIndex\x12\x16\n" +
 	"\x06leader\x18\a \x01(\tR\x06leader\x12\x12\n" +
-	"\x04term\x18\b \x01(\x04R\x04term*\xd9\x03\n" +
+	"\x04term\x18\b \x01(\x04R\x04term*\xdc\x03\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rCODE_INTERNAL\x10\x01\x12\x16\n" +
-	"\x12CODE_UNIMPLEMENTED\x10\x02\x12\x11\n" +
-	"\rCODE_STOPPING\x10\x03\x12\x18\n" +
+	"\x12CODE_UNIMPLEMENTED\x10\x02\x12\x14\n" +
+	"\x10CODE_UNAVAILABLE\x10\x03\x12\x18\n" +
 	"\x14CODE_UNAUTHENTICATED\x10\x04\x12\x12\n" +
 	"\x0eCODE_FORBIDDEN\x10\x05\x12\x11\n" +
 	"\rCODE_DEADLINE\x10\x06\x12\x12\n" +
@@ -3302,13 +3304,13 @@ var file_rpc_proto_goTypes = []any{
 	(*Pong)(nil),                  // 8: grantd.rpc.v1.Pong
 	(*GoAway)(nil),                // 9: grantd.rpc.v1.GoAway
 	(*Error)(nil),                 // 10: grantd.rpc.v1.Error
-	(*Ref)(nil),                   // 11: grantd.rpc.v1.Ref
-	(*TokenRequest)(nil),          // 12: grantd.rpc.v1.TokenRequest
-	(*Token)(nil),                 // 13: grantd.rpc.v1.Token
-	(*RefreshRequest)(nil),        // 14: grantd.rpc.v1.RefreshRequest
-	(*ImportRequest)(nil),         // 15: grantd.rpc.v1.ImportRequest
-	(*Imported)(nil),              // 16: grantd.rpc.v1.Imported
-	(*AccountRequest)(nil),        // 17: grantd.rpc.v1.AccountRequest
+	(*Unavailable)(nil),           // 11: grantd.rpc.v1.Unavailable
+	(*Ref)(nil),                   // 12: grantd.rpc.v1.Ref
+	(*TokenRequest)(nil),          // 13: grantd.rpc.v1.TokenRequest
+	(*Token)(nil),                 // 14: grantd.rpc.v1.Token
+	(*RefreshRequest)(nil),        // 15: grantd.rpc.v1.RefreshRequest
+	(*ImportRequest)(nil),         // 16: grantd.rpc.v1.ImportRequest
+	(*Imported)(nil),              // 17: grantd.rpc.v1.Imported
 	(*Account)(nil),               // 18: grantd.rpc.v1.Account
 	(*HistoryRequest)(nil),        // 19: grantd.rpc.v1.HistoryRequest
 	(*History)(nil),               // 20: grantd.rpc.v1.History
@@ -3336,15 +3338,15 @@ var file_rpc_proto_depIdxs = []int32{
 	4,  // 0: grantd.rpc.v1.Request.hello:type_name -> grantd.rpc.v1.ClientHello
 	6,  // 1: grantd.rpc.v1.Request.cancel:type_name -> grantd.rpc.v1.Cancel
 	7,  // 2: grantd.rpc.v1.Request.ping:type_name -> grantd.rpc.v1.Ping
-	12, // 3: grantd.rpc.v1.Request.token:type_name -> grantd.rpc.v1.TokenRequest
-	14, // 4: grantd.rpc.v1.Request.refresh:type_name -> grantd.rpc.v1.RefreshRequest
-	15, // 5: grantd.rpc.v1.Request.import:type_name -> grantd.rpc.v1.ImportRequest
-	11, // 6: grantd.rpc.v1.Request.disconnect:type_name -> grantd.rpc.v1.Ref
-	17, // 7: grantd.rpc.v1.Request.account:type_name -> grantd.rpc.v1.AccountRequest
+	13, // 3: grantd.rpc.v1.Request.token:type_name -> grantd.rpc.v1.TokenRequest
+	15, // 4: grantd.rpc.v1.Request.refresh:type_name -> grantd.rpc.v1.RefreshRequest
+	16, // 5: grantd.rpc.v1.Request.import:type_name -> grantd.rpc.v1.ImportRequest
+	12, // 6: grantd.rpc.v1.Request.disconnect:type_name -> grantd.rpc.v1.Ref
+	12, // 7: grantd.rpc.v1.Request.account:type_name -> grantd.rpc.v1.Ref
 	19, // 8: grantd.rpc.v1.Request.history:type_name -> grantd.rpc.v1.HistoryRequest
 	22, // 9: grantd.rpc.v1.Request.list:type_name -> grantd.rpc.v1.ListRequest
 	24, // 10: grantd.rpc.v1.Request.shard_page:type_name -> grantd.rpc.v1.ShardPageRequest
-	12, // 11: grantd.rpc.v1.Request.replica_token:type_name -> grantd.rpc.v1.TokenRequest
+	13, // 11: grantd.rpc.v1.Request.replica_token:type_name -> grantd.rpc.v1.TokenRequest
 	25, // 12: grantd.rpc.v1.Request.fate:type_name -> grantd.rpc.v1.FateRequest
 	27, // 13: grantd.rpc.v1.Request.offer:type_name -> grantd.rpc.v1.OfferRequest
 	29, // 14: grantd.rpc.v1.Request.kv_put:type_name -> grantd.rpc.v1.PutRequest
@@ -3357,9 +3359,9 @@ var file_rpc_proto_depIdxs = []int32{
 	9,  // 21: grantd.rpc.v1.Response.go_away:type_name -> grantd.rpc.v1.GoAway
 	8,  // 22: grantd.rpc.v1.Response.pong:type_name -> grantd.rpc.v1.Pong
 	10, // 23: grantd.rpc.v1.Response.error:type_name -> grantd.rpc.v1.Error
-	13, // 24: grantd.rpc.v1.Response.token:type_name -> grantd.rpc.v1.Token
+	14, // 24: grantd.rpc.v1.Response.token:type_name -> grantd.rpc.v1.Token
 	18, // 25: grantd.rpc.v1.Response.account:type_name -> grantd.rpc.v1.Account
-	16, // 26: grantd.rpc.v1.Response.imported:type_name -> grantd.rpc.v1.Imported
+	17, // 26: grantd.rpc.v1.Response.imported:type_name -> grantd.rpc.v1.Imported
 	20, // 27: grantd.rpc.v1.Response.history:type_name -> grantd.rpc.v1.History
 	23, // 28: grantd.rpc.v1.Response.page:type_name -> grantd.rpc.v1.Page
 	26, // 29: grantd.rpc.v1.Response.fate:type_name -> grantd.rpc.v1.Fate
@@ -3369,37 +3371,38 @@ var file_rpc_proto_depIdxs = []int32{
 	35, // 33: grantd.rpc.v1.Response.promised:type_name -> grantd.rpc.v1.Promised
 	37, // 34: grantd.rpc.v1.Response.status:type_name -> grantd.rpc.v1.Status
 	0,  // 35: grantd.rpc.v1.Error.code:type_name -> grantd.rpc.v1.Code
-	11, // 36: grantd.rpc.v1.TokenRequest.ref:type_name -> grantd.rpc.v1.Ref
-	39, // 37: grantd.rpc.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
-	11, // 38: grantd.rpc.v1.RefreshRequest.ref:type_name -> grantd.rpc.v1.Ref
-	11, // 39: grantd.rpc.v1.ImportRequest.ref:type_name -> grantd.rpc.v1.Ref
-	39, // 40: grantd.rpc.v1.ImportRequest.expires_at:type_name -> google.protobuf.Timestamp
-	18, // 41: grantd.rpc.v1.Imported.account:type_name -> grantd.rpc.v1.Account
-	11, // 42: grantd.rpc.v1.AccountRequest.ref:type_name -> grantd.rpc.v1.Ref
-	11, // 43: grantd.rpc.v1.Account.ref:type_name -> grantd.rpc.v1.Ref
+	11, // 36: grantd.rpc.v1.Error.unavailable:type_name -> grantd.rpc.v1.Unavailable
+	12, // 37: grantd.rpc.v1.TokenRequest.ref:type_name -> grantd.rpc.v1.Ref
+	39, // 38: grantd.rpc.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	12, // 39: grantd.rpc.v1.RefreshRequest.ref:type_name -> grantd.rpc.v1.Ref
+	12, // 40: grantd.rpc.v1.ImportRequest.ref:type_name -> grantd.rpc.v1.Ref
+	39, // 41: grantd.rpc.v1.ImportRequest.expires_at:type_name -> google.protobuf.Timestamp
+	18, // 42: grantd.rpc.v1.Imported.account:type_name -> grantd.rpc.v1.Account
+	12, // 43: grantd.rpc.v1.Account.ref:type_name -> grantd.rpc.v1.Ref
 	39, // 44: grantd.rpc.v1.Account.expires_at:type_name -> google.protobuf.Timestamp
 	39, // 45: grantd.rpc.v1.Account.refresh_expires_at:type_name -> google.protobuf.Timestamp
 	39, // 46: grantd.rpc.v1.Account.next_refresh_at:type_name -> google.protobuf.Timestamp
 	39, // 47: grantd.rpc.v1.Account.last_refresh_at:type_name -> google.protobuf.Timestamp
 	39, // 48: grantd.rpc.v1.Account.created_at:type_name -> google.protobuf.Timestamp
 	39, // 49: grantd.rpc.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
-	11, // 50: grantd.rpc.v1.HistoryRequest.ref:type_name -> grantd.rpc.v1.Ref
+	12, // 50: grantd.rpc.v1.HistoryRequest.ref:type_name -> grantd.rpc.v1.Ref
 	21, // 51: grantd.rpc.v1.History.lines:type_name -> grantd.rpc.v1.Line
 	39, // 52: grantd.rpc.v1.Line.at:type_name -> google.protobuf.Timestamp
-	11, // 53: grantd.rpc.v1.ListRequest.after:type_name -> grantd.rpc.v1.Ref
+	12, // 53: grantd.rpc.v1.ListRequest.after:type_name -> grantd.rpc.v1.Ref
 	18, // 54: grantd.rpc.v1.Page.accounts:type_name -> grantd.rpc.v1.Account
-	11, // 55: grantd.rpc.v1.Page.next:type_name -> grantd.rpc.v1.Ref
+	12, // 55: grantd.rpc.v1.Page.next:type_name -> grantd.rpc.v1.Ref
 	22, // 56: grantd.rpc.v1.ShardPageRequest.list:type_name -> grantd.rpc.v1.ListRequest
-	11, // 57: grantd.rpc.v1.FateRequest.ref:type_name -> grantd.rpc.v1.Ref
+	12, // 57: grantd.rpc.v1.FateRequest.ref:type_name -> grantd.rpc.v1.Ref
 	1,  // 58: grantd.rpc.v1.Fate.state:type_name -> grantd.rpc.v1.Fate.State
-	38, // 59: grantd.rpc.v1.Status.groups:type_name -> grantd.rpc.v1.GroupStatus
-	2,  // 60: grantd.rpc.v1.Actors.Exchange:input_type -> grantd.rpc.v1.Request
-	3,  // 61: grantd.rpc.v1.Actors.Exchange:output_type -> grantd.rpc.v1.Response
-	61, // [61:62] is the sub-list for method output_type
-	60, // [60:61] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	12, // 59: grantd.rpc.v1.OfferRequest.ref:type_name -> grantd.rpc.v1.Ref
+	38, // 60: grantd.rpc.v1.Status.groups:type_name -> grantd.rpc.v1.GroupStatus
+	2,  // 61: grantd.rpc.v1.Actors.Exchange:input_type -> grantd.rpc.v1.Request
+	3,  // 62: grantd.rpc.v1.Actors.Exchange:output_type -> grantd.rpc.v1.Response
+	62, // [62:63] is the sub-list for method output_type
+	61, // [61:62] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_rpc_proto_init() }
@@ -3446,7 +3449,7 @@ func file_rpc_proto_init() {
 		(*Response_Promised)(nil),
 		(*Response_Status)(nil),
 	}
-	file_rpc_proto_msgTypes[12].OneofWrappers = []any{}
+	file_rpc_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
