@@ -93,6 +93,9 @@ func overNetwork(bind netip.AddrPort, logger *log.Logger, say func(slog.Level, s
 	}
 	return newFence(t, func(ctx context.Context, addr string, timeout time.Duration) (net.Conn, error) {
 		d := net.Dialer{Timeout: timeout}
+		if !bind.Addr().IsUnspecified() { // as packets do: a firewall sees one address of the node
+			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(bind.Addr(), 0))
+		}
 		return d.DialContext(ctx, "tcp", addr)
 	}, say), nil
 }
