@@ -13,6 +13,7 @@ import (
 //
 //	f                          format version
 //	j | key                    journal of this node
+//	n | name                   records of this node alone
 //	l | group | index          raft log
 //	s | group | name           raft's term and vote
 //	d | group | 0x00           applied index, term, configuration
@@ -23,6 +24,7 @@ import (
 const (
 	tagFormat  = 'f'
 	tagJournal = 'j'
+	tagLocal   = 'n'
 	tagLog     = 'l'
 	tagStable  = 's'
 	tagState   = 'd'
