@@ -1,0 +1,127 @@
+package placement
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/grantd/grantd/credential"
+)
+
+const (
+	// handOverParallel bounds the groups that change hands at once.
+	handOverParallel = 4
+	// handOverTimeout bounds one of them. It takes milliseconds.
+	handOverTimeout = 2 * time.Second
+)
+
+// Leave hands over every group that this node leads, a few at a time, to voters
+// that have caught up. Nothing else moves: the node may be back in a moment. It
+// returns when it leads none that another node could lead, or with ctx. From
+// here on nobody hands anything to this node, and it changes no placement; there
+// is no way back but a restart.
+func (p *Placement) Leave(ctx context.Context) error {
+	p.leaving.Store(true)
+	for {
+		left := p.handOverAll(ctx)
+		if left == 0 {
+			return nil
+		}
+		if !sleep(ctx, fastTick/5) {
+			return fmt.Errorf("%d groups were not handed over: %w", left, context.Cause(ctx))
+		}
+	}
+}
+
+// handOverAll tries each group once and returns how many are left.
+func (p *Placement) handOverAll(ctx context.Context) (left int) {
+	live := p.liveness()
+	v := p.View()
+	var groups []led
+	for id := range p.cfg.Shards {
+		if l, ok := p.sight(uint16(id), live); ok {
+			l.want = Want{Voters: v.Replicas(l.id)}
+			groups = append(groups, l)
+		}
+	}
+	if l, ok := p.sight(MetaGroup, live); ok { // last: until then it serves the others
+		groups = append(groups, l)
+	}
+	p.inquire(ctx, groups)
+	var all sync.WaitGroup
+	slots := make(chan struct{}, handOverParallel)
+	for _, l := range groups {
+		if !slices.ContainsFunc(without(l.sight.Members.Voters, []string{l.sight.Self}), l.sight.living) {
+			continue // nobody else could lead it
+		}
+		left++
+		if to := successor(l, p.cfg.Lag); to != "" && ctx.Err() == nil {
+			slots <- struct{}{}
+			all.Go(func() {
+				defer func() { <-slots }()
+				ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
+				defer cancel()
+				_ = p.take(ctx, l.group, l.id, Action{Transfer, to}, 0)
+			})
+		}
+	}
+	all.Wait()
+	return left
+}
+
+// successor returns the voter that should lead after this node: the one that
+// the record prefers, of those that are alive and have caught up.
+func successor(l led, lag uint64) string {
+	for _, node := range slices.Concat(l.want.Voters, l.sight.Members.Voters) {
+		if node != l.sight.Self && slices.Contains(l.sight.Members.Voters, node) &&
+			l.sight.living(node) && l.sight.close(node, lag) {
+			return node
+		}
+	}
+	return ""
+}
+
+// Decommission takes a node out of the cluster for good: its shards move to
+// other nodes, then its name is closed. It returns when that is done or ctx
+// ends; it goes on without the caller. The node should run until then, so that
+// its copies can be read, but need not. Errors wrap credential.ErrNotFound
+// (no such node) or credential.ErrInvalid (it is the last one).
+func (p *Placement) Decommission(ctx context.Context, node string) error {
+	if err := again(ctx, func() error { return p.markLeaving(ctx, node) }); err != nil {
+		return err
+	}
+	for {
+		changed := p.Changed()
+		if n, known := p.View().Record(node); known && n.State == Removed {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("node %s still holds shards, which go on moving: %w", node, context.Cause(ctx))
+		case <-p.ctx.Done():
+			return errClosed
+		}
+	}
+}
+
+func (p *Placement) markLeaving(ctx context.Context, node string) error {
+	v, err := read(p.cfg.KV, p.log)
+	if err != nil {
+		return err
+	}
+	n, known := v.Record(node)
+	if !known {
+		return fmt.Errorf("%w: the cluster has no node %s", credential.ErrNotFound, node)
+	}
+	if n.State != Active {
+		return nil
+	}
+	if s := (planner{Situation: Situation{View: v}}); s.count(Active) < 2 {
+		return fmt.Errorf("%w: %s is the last node of the cluster", credential.ErrInvalid, node)
+	}
+	n.State = Leaving
+	return put(ctx, p.cfg.KV, Change{Key: nodeKey(node), Rev: n.rev, Node: &n})
+}

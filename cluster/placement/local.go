@@ -1,0 +1,268 @@
+package placement
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// openParallel bounds how many groups are opened at once: each waits for a few
+// syncs, which the store merges where they come together.
+const openParallel = 16
+
+// retirement is what is left of a replica that this node has destroyed: where
+// its group's log stood when it had surely ended to be a member.
+type retirement struct {
+	Index uint64 `json:"index"`
+	Term  uint64 `json:"term"`
+}
+
+// retirements are all of this node, saved as one local record.
+type retirements struct {
+	local Local
+	mu    sync.Mutex
+	of    map[uint16]retirement // replaced, never changed
+}
+
+const recordRetired = "retired"
+
+func loadRetirements(l Local) (*retirements, error) {
+	r := &retirements{local: l, of: map[uint16]retirement{}}
+	value, err := l.Load(recordRetired)
+	if err != nil || value == nil {
+		return r, err
+	}
+	if err := json.Unmarshal(value, &r.of); err != nil {
+		return nil, fmt.Errorf("record of destroyed replicas: %w", err)
+	}
+	return r, nil
+}
+
+func (r *retirements) get(shard uint16) (retirement, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t, ok := r.of[shard]
+	return t, ok
+}
+
+// add saves one. Only the local loop calls it.
+func (r *retirements) add(shard uint16, t retirement) error {
+	r.mu.Lock()
+	of := maps.Clone(r.of)
+	r.mu.Unlock()
+	of[shard] = t
+	value, err := json.Marshal(of)
+	if err != nil {
+		return err
+	}
+	if err := r.local.Save(recordRetired, value); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.of = of
+	r.mu.Unlock()
+	return nil
+}
+
+// start says how a shard's group begins here, if the record asks this node to
+// run it. A first voter that has no state of the group begins it, however late:
+// to the others it was merely away. That holds once: one that has destroyed its
+// replica joins like any other node, and minds what it has forgotten.
+func (s Shard) start(self string, was retirement, retired bool) (Start, bool) {
+	switch {
+	case slices.Contains(s.Found, self) && !retired:
+		return Start{Voters: s.Found}, true
+	case slices.Contains(s.Replicas, self):
+		return Start{Join: true, After: was.Index}, true
+	}
+	return Start{}, false
+}
+
+// localRound opens groups that should run here and ends those that should not.
+func (p *Placement) localRound(ctx context.Context) (time.Duration, error) {
+	resident, err := p.cfg.Groups.Resident()
+	if err != nil {
+		return 0, err
+	}
+	v := p.View()
+	next := slowTick
+	starts := map[uint16]Start{}
+	for id, s := range v.shards {
+		was, retired := p.retired.get(id)
+		if start, ok := s.start(p.cfg.Self.Name, was, retired); ok {
+			starts[id] = start
+		}
+	}
+	for _, id := range resident {
+		if _, ok := starts[id]; !ok && id != MetaGroup {
+			was, _ := p.retired.get(id)
+			starts[id] = Start{Join: true, After: was.Index} // it goes on where it stood
+		}
+	}
+	err = p.openAll(starts)
+	for _, id := range slices.Sorted(maps.Keys(starts)) {
+		s, known := v.Shard(id)
+		if !known || slices.Contains(s.Replicas, p.cfg.Self.Name) || ctx.Err() != nil {
+			continue
+		}
+		// What the record does not list stays until the group says the same.
+		next = tick
+		err = errors.Join(err, p.retire(ctx, s))
+	}
+	if late := p.announce(ctx, v); late != nil {
+		p.log.Debug("this node's record could not be brought up to date yet", "err", late)
+		next = tick
+	}
+	return next, err
+}
+
+func (p *Placement) openAll(starts map[uint16]Start) error {
+	var all errgroup.Group
+	all.SetLimit(openParallel)
+	for id, start := range starts {
+		if _, running := p.cfg.Groups.Group(id); running {
+			continue
+		}
+		all.Go(func() error {
+			if err := p.cfg.Groups.OpenGroup(id, start); err != nil {
+				return fmt.Errorf("open shard %d: %w", id, err)
+			}
+			poke(p.owner.wake)
+			return nil
+		})
+	}
+	err := all.Wait()
+	if err != nil {
+		p.log.Error("a shard could not be opened", "err", err)
+	}
+	return err
+}
+
+// retire ends and destroys the replica of a shard that this node is not to
+// hold, if the shard's leader says that it is no member. What it has forgotten
+// by that is saved before.
+func (p *Placement) retire(ctx context.Context, s Shard) error {
+	g, running := p.cfg.Groups.Group(s.ID)
+	if !running {
+		return nil
+	}
+	if p.metaLeader() == "" {
+		return nil // the record may be an old one
+	}
+	_, leads := g.IsLeader()
+	leader, term := g.Leader()
+	if leads || leader == p.cfg.Self.Name {
+		return nil
+	}
+	nodes := without(append(append([]string{leader}, s.Replicas...), s.Found...), []string{p.cfg.Self.Name, ""})
+	said, ok := p.ask(ctx, nodes, s.ID)
+	if !ok || !released(p.cfg.Self.Name, said, term) {
+		return nil
+	}
+	// Once more: what it has seen while the leader was asked counts as well.
+	if _, now := g.Leader(); now > said.Term {
+		return nil
+	}
+	if err := p.retired.add(s.ID, retirement{said.Members.Index, said.Term}); err != nil {
+		return err
+	}
+	p.log.Info("a replica that moved away is destroyed", "shard", s.ID, "leader", said.Leader, "term", said.Term)
+	closing, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	return p.cfg.Groups.CloseGroup(closing, s.ID, true)
+}
+
+// released says whether what a leader says of its group proves that a node is
+// no member of it: the membership is committed, and no newer leader is known to
+// the node, which might have made it one again.
+func released(self string, g GroupStatus, term uint64) bool {
+	return g.Members.Index != 0 && g.Applied >= g.Members.Index && g.Term >= term && g.Term != 0 &&
+		!slices.Contains(g.Members.Voters, self) && !slices.Contains(g.Members.Learners, self)
+}
+
+// ask asks nodes, one after the other, for the group's leader's word of it.
+func (p *Placement) ask(ctx context.Context, nodes []string, id uint16) (GroupStatus, bool) {
+	live := p.liveness()
+	var asked []string
+	for _, node := range nodes {
+		if live[node].State == Dead || slices.Contains(asked, node) {
+			continue
+		}
+		asked = append(asked, node)
+		for _, g := range p.status(ctx, node, []uint16{id}) {
+			if g.Group == id && g.Leader == node {
+				return g, true
+			}
+		}
+	}
+	return GroupStatus{}, false
+}
+
+// status asks a node; none where it does not answer in time.
+func (p *Placement) status(ctx context.Context, node string, ids []uint16) []GroupStatus {
+	if node == p.cfg.Self.Name {
+		return p.Report(ids)
+	}
+	asking, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	groups, err := p.cfg.Peers.Status(asking, node, ids)
+	if err != nil {
+		p.log.Debug("a node did not tell its status", "node", node, "err", err)
+		return nil
+	}
+	return groups
+}
+
+// Report is this node's answer to Status: its replicas of groups; nil: of all.
+func (p *Placement) Report(ids []uint16) []GroupStatus {
+	if ids == nil {
+		ids = []uint16{MetaGroup}
+		for id := range p.cfg.Shards {
+			ids = append(ids, uint16(id))
+		}
+	}
+	var groups []GroupStatus
+	for _, id := range ids {
+		g, running := p.cfg.Groups.Group(id)
+		if !running {
+			continue
+		}
+		members, err := g.Members()
+		if err != nil {
+			continue
+		}
+		s := GroupStatus{Group: id, Members: members}
+		s.Leader, s.Term = g.Leader()
+		if s.Applied, s.Last = g.Progress(); p.leaving.Load() {
+			s.Applied = 0
+		}
+		groups = append(groups, s)
+	}
+	return groups
+}
+
+// announce has this node's record brought up to date after its addresses or its
+// version have changed.
+func (p *Placement) announce(ctx context.Context, v *View) error {
+	self := p.cfg.Self
+	n, known := v.Record(self.Name)
+	if !known || n.State == Removed || n.RPC == self.RPC && n.HTTP == self.HTTP && n.Version == self.Version {
+		return nil
+	}
+	self.JoinedAt, self.rest = n.JoinedAt, nil
+	asking, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	j := Joining{Node: self, Shards: p.cfg.Shards, Proof: p.cfg.Proof, Cluster: p.cfg.Cluster}
+	w, err := p.Admit(asking, j)
+	if err == nil && w.Refused != "" {
+		err = fmt.Errorf("%w: %s", ErrRefused, w.Refused)
+	}
+	return err
+}
