@@ -335,7 +335,7 @@ func foundOnce(t *testing.T, seed uint64) {
 	}
 	check := func() {
 		if ids, founders, _ := w.clusters(); len(ids) > 1 || founders > 1 {
-			t.Fatalf("%d nodes, %d expected: %d founders, clusters %v", n, expect, founders, ids)
+			t.Fatalf("seed %d: %d nodes, %d expected: %d founders, clusters %v", seed, n, expect, founders, ids)
 		}
 	}
 	for range 40 {
