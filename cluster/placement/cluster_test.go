@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -116,7 +117,7 @@ func TestNodesComeAndGo(t *testing.T) {
 		w.join("n4", "n2")
 		w.join("n5", "n3")
 		w.settle(2 * time.Minute)
-		if meta := w.rafts[MetaGroup].members; len(meta.Voters) != 5 {
+		if _, meta := w.leader(MetaGroup); len(meta.Voters) != 5 {
 			t.Errorf("meta of five nodes: %+v", meta)
 		}
 		// Away for a moment: nothing moves.
@@ -133,15 +134,15 @@ func TestNodesComeAndGo(t *testing.T) {
 		w.homes["n2"].kill()
 		time.Sleep(8 * time.Minute)
 		for id, s := range w.view().shards {
-			if r := w.rafts[id]; slices.Contains(s.Replicas, "n2") || slices.Contains(r.members.Voters, "n2") || len(r.members.Voters) != 3 {
-				t.Errorf("shard %d after its node was dead for 8 minutes: record %v, members %+v", id, s.Replicas, r.members)
+			if _, m := w.leader(id); slices.Contains(s.Replicas, "n2") || slices.Contains(m.Voters, "n2") || len(m.Voters) != 3 {
+				t.Errorf("shard %d after its node was dead for 8 minutes: record %v, members %+v", id, s.Replicas, m)
 			}
 		}
 		w.begin("n2")
 		w.settle(2 * time.Minute)
 		// It is taken out for good, by a node that does not lead.
 		via := "n4"
-		if w.rafts[MetaGroup].leader == via {
+		if leader, _ := w.leader(MetaGroup); leader == via {
 			via = "n5"
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
@@ -165,6 +166,62 @@ func TestNodesComeAndGo(t *testing.T) {
 	})
 }
 
+// TestLoopsStandWhateverHappens has the loops live through random deaths,
+// returns, joins and silences, by seed; the fakes check what they do.
+func TestLoopsStandWhateverHappens(t *testing.T) {
+	seeds := 12
+	if testing.Short() {
+		seeds = 5
+	}
+	for seed := range seeds {
+		inLand(t, 8, func(t *testing.T, w *land) {
+			rng := rand.New(rand.NewPCG(uint64(seed), 4))
+			w.opts.Expect = 1 + rng.IntN(3)
+			w.opts.MaxMoving = 1 + rng.IntN(4)
+			names := []string{"n1"}
+			w.found("n1")
+			for range 40 {
+				time.Sleep(time.Duration(rng.Int64N(int64(90 * time.Second))))
+				h := w.homes[names[rng.IntN(len(names))]]
+				up := h.alive()
+				switch n := rng.IntN(10); {
+				case n < 4 && !up:
+					w.begin(h.name)
+				case n < 2 && len(names) > 1:
+					h.kill()
+				case n < 6 && len(names) < 7:
+					name := fmt.Sprintf("n%d", len(names)+1)
+					if via := w.homes[names[rng.IntN(len(names))]]; via.alive() {
+						if got, err := via.placement.Admit(t.Context(), (&home{land: w, name: name}).joining()); err == nil && got.Refused == "" {
+							names = append(names, name)
+							w.begin(name)
+						}
+					}
+				case n == 6:
+					w.silence(true, h.name)
+				case n == 7:
+					w.silence(false, "")
+				}
+			}
+			w.silence(false, "")
+			for _, name := range names {
+				if h := w.homes[name]; !h.alive() {
+					w.begin(name)
+				}
+			}
+			for range 3 - min(3, len(names)) { // the expected ones
+				name := fmt.Sprintf("n%d", len(names)+1)
+				names = append(names, name)
+				w.join(name, "n1")
+			}
+			w.settle(15 * time.Minute)
+		})
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
 func TestOneNodeGrowsToThree(t *testing.T) {
 	inLand(t, 4, func(t *testing.T, w *land) {
 		w.found("n1")
@@ -173,9 +230,9 @@ func TestOneNodeGrowsToThree(t *testing.T) {
 		w.settle(time.Minute)
 		w.join("n3", "n2")
 		w.settle(time.Minute)
-		for id, r := range w.rafts {
-			if len(r.members.Voters) != 3 {
-				t.Errorf("group %d: %+v", id, r.members)
+		for _, id := range []uint16{0, 1, 2, 3, MetaGroup} {
+			if _, m := w.leader(id); len(m.Voters) != 3 {
+				t.Errorf("group %d: %+v", id, m)
 			}
 		}
 	})
@@ -194,9 +251,9 @@ func TestLeavingHandsOverAndMovesNothing(t *testing.T) {
 		// As long as it is still there, nobody hands anything back.
 		for range 50 {
 			time.Sleep(200 * time.Millisecond)
-			for id, r := range w.rafts {
-				if r.leader == "n1" || r.leader == "" {
-					t.Fatalf("group %d is led by %q after n1 has left", id, r.leader)
+			for _, id := range []uint16{0, 1, 2, 3, 4, 5, 6, 7, MetaGroup} {
+				if leader, _ := w.leader(id); leader == "n1" || leader == "" {
+					t.Fatalf("group %d is led by %q after n1 has left", id, leader)
 				}
 			}
 		}
@@ -220,9 +277,7 @@ func TestLeavingEndsWhereNobodyCouldTakeOver(t *testing.T) {
 	})
 	inLand(t, 4, func(t *testing.T, w *land) {
 		w.three()
-		for _, h := range w.homes {
-			h.mute = h.name != "n1" // they are alive and do not say how far they are
-		}
+		w.silence(true, "n1") // the others are alive, and do not say how far they are
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		if err := w.homes["n1"].placement.Leave(ctx); err == nil {
@@ -238,24 +293,18 @@ func TestAReplicaIsNotDestroyedInDoubt(t *testing.T) {
 		w.settle(time.Minute)
 		// Another one joins; the others' leaders do not answer n4, so that it
 		// cannot know whether it may give up what moves away from it.
-		w.mu.Lock()
 		h := w.homes["n4"]
-		had := len(h.replicas)
-		w.mu.Unlock()
+		had := h.held()
 		h.kill()
 		w.join("n5", "n1")
 		time.Sleep(8 * time.Minute) // all of n4's replicas are rebuilt elsewhere
-		for _, o := range w.homes {
-			o.mute = true
-		}
+		w.silence(true, "n4")
 		w.begin("n4")
 		time.Sleep(time.Minute)
-		if len(h.replicas) < had {
-			t.Errorf("%d of %d replicas are left, and nobody has said that they may go", len(h.replicas), had)
+		if h.held() < had {
+			t.Errorf("%d of %d replicas are left, and nobody has said that they may go", h.held(), had)
 		}
-		for _, o := range w.homes {
-			o.mute = false
-		}
+		w.silence(false, "")
 		w.settle(3 * time.Minute)
 	})
 }

@@ -25,7 +25,8 @@ type land struct {
 	mu    sync.Mutex // guards all below
 	rafts map[uint16]*fakeRaft
 	homes map[string]*home
-	wrong []string // what must not happen
+	wrong []string  // what must not happen
+	died  time.Time // when a node died last
 
 	stop    chan struct{}
 	stopped chan struct{}
@@ -210,11 +211,41 @@ func (w *land) join(name, via string) *home {
 	return nil
 }
 
+// leader returns who leads a group, and its members.
+func (w *land) leader(id uint16) (string, Members) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.rafts[id].leader, w.rafts[id].members
+}
+
+// silence has all nodes but one answer no Status, or answer it again.
+func (w *land) silence(mute bool, but string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, h := range w.homes {
+		h.mute = mute && h.name != but
+	}
+}
+
+func (h *home) alive() bool {
+	h.land.mu.Lock()
+	defer h.land.mu.Unlock()
+	return h.up
+}
+
+// held returns how many replicas a node has.
+func (h *home) held() int {
+	h.land.mu.Lock()
+	defer h.land.mu.Unlock()
+	return len(h.replicas)
+}
+
 // kill ends a node at once.
 func (h *home) kill() {
 	w := h.land
 	w.mu.Lock()
 	h.up = false
+	w.died = time.Now()
 	p := h.placement
 	h.placement = nil
 	w.mu.Unlock()
@@ -236,7 +267,10 @@ func (w *land) end() {
 	homes := slices.Collect(maps.Values(w.homes))
 	w.mu.Unlock()
 	for _, h := range homes {
-		if h.up {
+		w.mu.Lock()
+		up := h.up
+		w.mu.Unlock()
+		if up {
 			h.kill()
 		}
 	}
@@ -295,8 +329,8 @@ func (h *home) OpenGroup(id uint16, s Start) error {
 	switch {
 	case resident:
 	case s.Join:
-		if gone && s.After < index {
-			w.violation("%s votes in group %d after %d, and has forgotten what it knew up to %d", h.name, id, s.After, index)
+		if gone && (s.After < index || s.Term == 0) {
+			w.violation("%s joins group %d with %+v, and has forgotten what it knew up to %d", h.name, id, s, index)
 		}
 		h.replicas[id] = 0
 	case len(s.Voters) == 0:
@@ -405,7 +439,10 @@ func (r replica) change(ctx context.Context, index uint64, fn func(m *Members)) 
 	}
 	m := Members{Voters: slices.Clone(f.members.Voters), Learners: slices.Clone(f.members.Learners)}
 	fn(&m)
-	if !w.quorum(r.id, m.Voters) {
+	if !w.quorum(r.id, f.members.Voters) {
+		return credential.ErrNoQuorum
+	}
+	if !w.quorum(r.id, m.Voters) && time.Since(w.died) > time.Second {
 		w.violation("group %d: a change from %v to %v leaves no majority", r.id, f.members.Voters, m.Voters)
 	}
 	f.last++

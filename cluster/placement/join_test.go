@@ -100,9 +100,8 @@ func TestARequestIsPassedOnOnce(t *testing.T) {
 		j := (&home{land: w, name: "n9"}).joining()
 		j.Carried = true
 		for _, h := range w.homes {
-			w.mu.Lock()
-			leads := w.rafts[MetaGroup].leader == h.name
-			w.mu.Unlock()
+			leader, _ := w.leader(MetaGroup)
+			leads := leader == h.name
 			if _, err := h.placement.Admit(t.Context(), j); (err == nil) != leads || err != nil && !errors.Is(err, credential.ErrNotOwner) {
 				t.Errorf("%s: %v", h.name, err)
 			}

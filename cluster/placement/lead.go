@@ -50,8 +50,8 @@ func (p *Placement) council(ctx context.Context, s Situation) (busy bool, err er
 	return a.Kind != Nothing || l.catching(), p.take(ctx, l.group, l.id, a, l.sight.Members.Index)
 }
 
-// gather asks all living nodes for the groups that they lead. Of two that say
-// they lead one, the one of the newer term is believed.
+// gather asks all living nodes, at once, for the groups that they lead. Of two
+// that say they lead one, the one of the newer term is believed.
 func (p *Placement) gather(ctx context.Context, s Situation) map[uint16]GroupStatus {
 	var all sync.WaitGroup
 	var mu sync.Mutex
@@ -64,15 +64,20 @@ func (p *Placement) gather(ctx context.Context, s Situation) map[uint16]GroupSta
 			list := p.status(ctx, n.Name, nil)
 			mu.Lock()
 			defer mu.Unlock()
-			for _, g := range list {
-				if g.Leader == n.Name && g.Term > groups[g.Group].Term {
-					groups[g.Group] = g
-				}
-			}
+			hear(groups, n.Name, list)
 		})
 	}
 	all.Wait()
 	return groups
+}
+
+// hear takes in what a node says of the groups that it leads.
+func hear(groups map[uint16]GroupStatus, node string, list []GroupStatus) {
+	for _, g := range list {
+		if g.Leader == node && g.Term > groups[g.Group].Term {
+			groups[g.Group] = g
+		}
+	}
 }
 
 // inMotion says whether any shard is.

@@ -17,12 +17,17 @@ import (
 // syncs, which the store merges where they come together.
 const openParallel = 16
 
-// retirement is what is left of a replica that this node has destroyed: where
-// its group's log stood when it had surely ended to be a member.
+// retirement is what is left of a replica that this node has destroyed: the
+// entry of the log by which it was no member, and the term of the leader that
+// said so.
 type retirement struct {
 	Index uint64 `json:"index"`
 	Term  uint64 `json:"term"`
 }
+
+// join says how the node joins the group again; for the zero value, for the
+// first time.
+func (r retirement) join() Start { return Start{Join: true, After: r.Index, Term: r.Term} }
 
 // retirements are all of this node, saved as one local record.
 type retirements struct {
@@ -80,7 +85,7 @@ func (s Shard) start(self string, was retirement, retired bool) (Start, bool) {
 	case slices.Contains(s.Found, self) && !retired:
 		return Start{Voters: s.Found}, true
 	case slices.Contains(s.Replicas, self):
-		return Start{Join: true, After: was.Index}, true
+		return was.join(), true
 	}
 	return Start{}, false
 }
@@ -103,7 +108,7 @@ func (p *Placement) localRound(ctx context.Context) (time.Duration, error) {
 	for _, id := range resident {
 		if _, ok := starts[id]; !ok && id != MetaGroup {
 			was, _ := p.retired.get(id)
-			starts[id] = Start{Join: true, After: was.Index} // it goes on where it stood
+			starts[id] = was.join() // it goes on where it stood
 		}
 	}
 	err = p.openAll(starts)

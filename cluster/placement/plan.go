@@ -58,7 +58,7 @@ type Change struct {
 }
 
 // Plan returns the records that the leader of the meta group should write now.
-// It places all shards at once when the expected nodes are registered. After
+// It places all shards at once when the expected nodes have registered. After
 // that it goes in steps: a step changes one replica, or the owner, of a shard
 // that is settled; at most o.MaxMoving shards are in motion at once; and a
 // shard without a leader, which could not follow, is left as it is. Shards move
@@ -71,7 +71,7 @@ func Plan(s Situation, o Options) []Change {
 	p := planner{Situation: s, Options: o}
 	var changes []Change
 	changes = append(changes, p.removals()...)
-	if len(p.View.shards) == 0 && p.count(Active) < o.Expect {
+	if len(p.View.shards) == 0 && len(p.View.nodes) < o.Expect {
 		return changes
 	}
 	p.target = p.place()

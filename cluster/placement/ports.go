@@ -24,12 +24,14 @@ type Start struct {
 	Voters []string
 	// Join makes the group wait until its leader adds this node.
 	Join bool
-	// After, with Join, is 0 unless this node has destroyed a replica of the
-	// group before. The new one then must neither vote nor stand for election
-	// before its log has come to this index: the old one's votes and
-	// acknowledgements are forgotten, and others may count on them. DESIGN.md
-	// says how that would split a group.
-	After uint64
+	// After and Term, with Join, are 0 unless this node has destroyed a replica
+	// of the group before. The new one then must begin in that term, so that no
+	// leader of an older one is followed; and it must neither vote nor stand for
+	// election, nor be handed the lead, before its log has come to the index
+	// After. The old one's votes and acknowledgements are forgotten, and others
+	// count on them. Both hold for a group that is taken up, too, so that a
+	// restart does not end them. DESIGN.md says how a group would be split.
+	After, Term uint64
 }
 
 // Groups are the raft groups of this node. Methods may be called concurrently.

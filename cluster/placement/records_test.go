@@ -260,10 +260,10 @@ func TestAGroupBeginsHereAsTheRecordSays(t *testing.T) {
 		{"a first voter", "a b c", "a b c", false, "voters a b c"},
 		{"a first voter, long after", "a b c", "d a e", false, "voters a b c"},
 		{"a first voter that missed everything", "a b c", "b c d", false, "voters a b c"},
-		{"a first voter that was destroyed", "a b c", "a b c", true, "join after 77"},
+		{"a first voter that was destroyed", "a b c", "a b c", true, "join after 77 in 3"},
 		{"a first voter that was destroyed, and is not wanted", "a b c", "b c d", true, ""},
-		{"added later", "b c d", "a b c", false, "join after 0"},
-		{"added again", "b c d", "a b c", true, "join after 77"},
+		{"added later", "b c d", "a b c", false, "join after 0 in 0"},
+		{"added again", "b c d", "a b c", true, "join after 77 in 3"},
 		{"not wanted", "b c d", "b c d", false, ""},
 	} {
 		was := retirement{}
@@ -275,7 +275,7 @@ func TestAGroupBeginsHereAsTheRecordSays(t *testing.T) {
 		switch {
 		case !ok:
 		case s.Join:
-			got = fmt.Sprintf("join after %d", s.After)
+			got = fmt.Sprintf("join after %d in %d", s.After, s.Term)
 		default:
 			got = "voters " + strings.Join(s.Voters, " ")
 		}
@@ -304,5 +304,21 @@ func TestRetirementsAreRemembered(t *testing.T) {
 	}
 	if _, ok := r.get(3); ok {
 		t.Error("one that was never destroyed")
+	}
+}
+
+func TestOfTwoLeadersTheNewerIsBelieved(t *testing.T) {
+	old := []GroupStatus{{Group: 1, Leader: "a", Term: 4}, {Group: 2, Leader: "a", Term: 9}, {Group: 3, Leader: "b", Term: 9}}
+	newer := []GroupStatus{{Group: 1, Leader: "b", Term: 5}, {Group: 2, Leader: "a", Term: 9}}
+	for _, order := range []bool{false, true} {
+		groups := map[uint16]GroupStatus{}
+		if order {
+			hear(groups, "b", newer)
+		}
+		hear(groups, "a", old)
+		hear(groups, "b", newer)
+		if len(groups) != 2 || groups[1].Leader != "b" || groups[2].Leader != "a" {
+			t.Errorf("%+v", groups)
+		}
 	}
 }
