@@ -314,7 +314,7 @@ func TestPlacementConvergesWhateverHappens(t *testing.T) {
 
 // happen lets something happen, or not.
 func (w *world) happen(join func()) {
-	nodes := append(w.view.all(Active), w.view.all(Leaving)...)
+	nodes := w.view.all(Active, Leaving)
 	node := nodes[w.rng.IntN(len(nodes))]
 	switch w.rng.IntN(20) {
 	case 0:

@@ -38,6 +38,7 @@ type fakeRaft struct {
 	leader  string
 	term    uint64
 	last    uint64
+	removed map[string]uint64 // index of the change by which a node was removed
 }
 
 // home is a node.
@@ -48,7 +49,7 @@ type home struct {
 	// replicas are on disk; running ones are open.
 	replicas  map[uint16]uint64 // group -> applied
 	running   map[uint16]bool
-	destroyed map[uint16]uint64 // group -> index of the membership then
+	destroyed map[uint16]uint64 // group -> index of the change that removed it
 	changed   chan struct{}
 	placement *Placement
 	up        bool
@@ -340,7 +341,7 @@ func (h *home) OpenGroup(id uint16, s Start) error {
 	default:
 		h.replicas[id] = 1
 		if w.rafts[id] == nil {
-			w.rafts[id] = &fakeRaft{members: Members{Index: 1, Voters: s.Voters}, last: 1, term: 1}
+			w.rafts[id] = &fakeRaft{members: Members{Index: 1, Voters: s.Voters}, last: 1, term: 1, removed: map[string]uint64{}}
 		}
 	}
 	h.running[id] = true
@@ -352,14 +353,18 @@ func (h *home) CloseGroup(_ context.Context, id uint16, destroy bool) error {
 	w := h.land
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	was := h.running[id]
 	h.running[id] = false
 	if destroy {
+		if was {
+			w.violation("%s destroys its replica of group %d while it runs", h.name, id)
+		}
 		m := w.rafts[id].members
 		if slices.Contains(m.Voters, h.name) || slices.Contains(m.Learners, h.name) {
 			w.violation("%s destroys its replica of group %d, of which it is a member: %+v", h.name, id, m)
 		}
 		delete(h.replicas, id)
-		h.destroyed[id] = m.Index
+		h.destroyed[id] = w.rafts[id].removed[h.name]
 	}
 	return nil
 }
@@ -416,6 +421,16 @@ func (r replica) Members() (Members, error) {
 	return r.raft().members, nil
 }
 
+func (r replica) ConfirmMembers(ctx context.Context) (Members, error) {
+	if !sleep(ctx, time.Millisecond) {
+		return Members{}, ctx.Err()
+	}
+	if _, leads := r.IsLeader(); !leads {
+		return Members{}, credential.ErrNotOwner
+	}
+	return r.Members()
+}
+
 func (r replica) Progress() (applied, last uint64) {
 	r.h.land.mu.Lock()
 	defer r.h.land.mu.Unlock()
@@ -448,6 +463,9 @@ func (r replica) change(ctx context.Context, index uint64, fn func(m *Members)) 
 	f.last++
 	m.Index = f.last
 	w.homes[r.h.name].replicas[r.id] = f.last
+	for _, node := range without(slices.Concat(f.members.Voters, f.members.Learners), slices.Concat(m.Voters, m.Learners)) {
+		f.removed[node] = m.Index
+	}
 	f.members = m
 	return nil
 }
@@ -502,7 +520,7 @@ func (h *home) Status(ctx context.Context, node string, groups []uint16) ([]Grou
 	if p == nil {
 		return nil, errors.New("nobody there")
 	}
-	return p.Report(groups), nil
+	return p.Report(ctx, groups), nil
 }
 
 // Join implements Peers.

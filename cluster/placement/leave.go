@@ -119,7 +119,7 @@ func (p *Placement) markLeaving(ctx context.Context, node string) error {
 	if n.State != Active {
 		return nil
 	}
-	if s := (planner{Situation: Situation{View: v}}); s.count(Active) < 2 {
+	if len(v.all(Active)) < 2 {
 		return fmt.Errorf("%w: %s is the last node of the cluster", credential.ErrInvalid, node)
 	}
 	n.State = Leaving

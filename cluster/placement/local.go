@@ -151,43 +151,63 @@ func (p *Placement) openAll(starts map[uint16]Start) error {
 }
 
 // retire ends and destroys the replica of a shard that this node is not to
-// hold, if the shard's leader says that it is no member. What it has forgotten
-// by that is saved before.
+// hold, if the shard's leader says that it is no member. The last word is asked
+// for when the replica is closed: from then on it cannot be made a member that
+// votes. What the node has forgotten by destroying is saved before. Where
+// anything is in doubt the next round opens the replica again. That the record
+// may be an old one does no harm: the group is asked, not the record.
 func (p *Placement) retire(ctx context.Context, s Shard) error {
 	g, running := p.cfg.Groups.Group(s.ID)
 	if !running {
 		return nil
 	}
-	if p.metaLeader() == "" {
-		return nil // the record may be an old one
+	if _, leads := g.IsLeader(); leads {
+		return nil
 	}
-	_, leads := g.IsLeader()
 	leader, term := g.Leader()
-	if leads || leader == p.cfg.Self.Name {
+	nodes := without(slices.Concat([]string{leader}, s.Replicas, s.Found), []string{p.cfg.Self.Name, ""})
+	if _, ok := p.released(ctx, nodes, s.ID, term); !ok {
 		return nil
 	}
-	nodes := without(append(append([]string{leader}, s.Replicas...), s.Found...), []string{p.cfg.Self.Name, ""})
-	said, ok := p.ask(ctx, nodes, s.ID)
-	if !ok || !released(p.cfg.Self.Name, said, term) {
-		return nil
+	closing, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	if err := p.cfg.Groups.CloseGroup(closing, s.ID, false); err != nil {
+		return err
 	}
-	// Once more: what it has seen while the leader was asked counts as well.
-	if _, now := g.Leader(); now > said.Term {
+	_, term = g.Leader()
+	said, ok := p.released(ctx, nodes, s.ID, term)
+	if !ok {
 		return nil
 	}
 	if err := p.retired.add(s.ID, retirement{said.Members.Index, said.Term}); err != nil {
 		return err
 	}
 	p.log.Info("a replica that moved away is destroyed", "shard", s.ID, "leader", said.Leader, "term", said.Term)
-	closing, cancel := context.WithTimeout(ctx, closeTimeout)
-	defer cancel()
 	return p.cfg.Groups.CloseGroup(closing, s.ID, true)
 }
 
-// released says whether what a leader says of its group proves that a node is
-// no member of it: the membership is committed, and no newer leader is known to
-// the node, which might have made it one again.
-func released(self string, g GroupStatus, term uint64) bool {
+// released asks a group's leader, among nodes, whether this node is no member
+// any more, and its voters whether they all have come to know that. term is the
+// newest that this node's replica has seen.
+func (p *Placement) released(ctx context.Context, nodes []string, id uint16, term uint64) (said GroupStatus, ok bool) {
+	said, ok = p.ask(ctx, nodes, id)
+	if !ok || !lets(p.cfg.Self.Name, said, term) {
+		return said, false
+	}
+	for _, voter := range without(said.Members.Voters, []string{said.Leader}) {
+		if !slices.ContainsFunc(p.status(ctx, voter, []uint16{id}), func(g GroupStatus) bool {
+			return g.Group == id && g.Applied >= said.Members.Index
+		}) {
+			return said, false
+		}
+	}
+	return said, true
+}
+
+// lets says whether what a leader says of its group proves that a node is no
+// member of it: the membership is committed, and no newer leader is known to the
+// node, which might have made it one again.
+func lets(self string, g GroupStatus, term uint64) bool {
 	return g.Members.Index != 0 && g.Applied >= g.Members.Index && g.Term >= term && g.Term != 0 &&
 		!slices.Contains(g.Members.Voters, self) && !slices.Contains(g.Members.Learners, self)
 }
@@ -213,7 +233,7 @@ func (p *Placement) ask(ctx context.Context, nodes []string, id uint16) (GroupSt
 // status asks a node; none where it does not answer in time.
 func (p *Placement) status(ctx context.Context, node string, ids []uint16) []GroupStatus {
 	if node == p.cfg.Self.Name {
-		return p.Report(ids)
+		return p.Report(ctx, ids)
 	}
 	asking, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
@@ -226,8 +246,11 @@ func (p *Placement) status(ctx context.Context, node string, ids []uint16) []Gro
 }
 
 // Report is this node's answer to Status: its replicas of groups; nil: of all.
-func (p *Placement) Report(ids []uint16) []GroupStatus {
-	if ids == nil {
+// Of a group that it was asked for by name and leads, it first proves that it
+// still does, and leaves it out where it cannot.
+func (p *Placement) Report(ctx context.Context, ids []uint16) []GroupStatus {
+	named := ids != nil
+	if !named {
 		ids = []uint16{MetaGroup}
 		for id := range p.cfg.Shards {
 			ids = append(ids, uint16(id))
@@ -235,22 +258,28 @@ func (p *Placement) Report(ids []uint16) []GroupStatus {
 	}
 	var groups []GroupStatus
 	for _, id := range ids {
-		g, running := p.cfg.Groups.Group(id)
-		if !running {
-			continue
+		if g, running := p.cfg.Groups.Group(id); running {
+			if s, err := p.report(ctx, g, named); err == nil {
+				s.Group = id
+				groups = append(groups, s)
+			}
 		}
-		members, err := g.Members()
-		if err != nil {
-			continue
-		}
-		s := GroupStatus{Group: id, Members: members}
-		s.Leader, s.Term = g.Leader()
-		if s.Applied, s.Last = g.Progress(); p.leaving.Load() {
-			s.Applied = 0
-		}
-		groups = append(groups, s)
 	}
 	return groups
+}
+
+func (p *Placement) report(ctx context.Context, g Group, prove bool) (s GroupStatus, err error) {
+	if s.Leader, s.Term = g.Leader(); prove && s.Leader == p.cfg.Self.Name {
+		proving, cancel := context.WithTimeout(ctx, statusTimeout)
+		defer cancel()
+		s.Members, err = g.ConfirmMembers(proving)
+	} else {
+		s.Members, err = g.Members()
+	}
+	if s.Applied, s.Last = g.Progress(); p.leaving.Load() {
+		s.Applied = 0
+	}
+	return s, err
 }
 
 // announce has this node's record brought up to date after its addresses or its

@@ -198,3 +198,17 @@ func decide(m Membership, self string, members []Member, stable, hasData bool, e
 	}
 	return decision{course: courseAsk, nodes: without(free, []string{self})}
 }
+
+// recordDataID is the name of the local record of the store's id.
+const recordDataID = "data_id"
+
+// DataID returns the id of this node's store, which is made, and synced, when
+// it is asked for first.
+func DataID(l Local) (string, error) {
+	value, err := l.Load(recordDataID)
+	if err != nil || value != nil {
+		return string(value), err
+	}
+	id := newID()
+	return id, l.Save(recordDataID, []byte(id))
+}

@@ -163,3 +163,17 @@ func TestMembershipIsSavedWhole(t *testing.T) {
 		}
 	}
 }
+
+func TestAStoreKeepsItsID(t *testing.T) {
+	l := &memLocal{}
+	id, err := DataID(l)
+	if err != nil || len(id) != 32 {
+		t.Fatalf("%q, %v", id, err)
+	}
+	if again, err := DataID(l); again != id || err != nil {
+		t.Errorf("later: %q, %v", again, err)
+	}
+	if other, err := DataID(&memLocal{}); other == id || err != nil {
+		t.Errorf("of another store: %q, %v", other, err)
+	}
+}

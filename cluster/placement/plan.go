@@ -85,15 +85,6 @@ type planner struct {
 	target [][]string
 }
 
-func (p *planner) count(st Standing) (n int) {
-	for _, node := range p.View.nodes {
-		if node.State == st {
-			n++
-		}
-	}
-	return n
-}
-
 func (p *planner) active(name string) bool {
 	n, ok := p.View.nodes[name]
 	return ok && n.State == Active

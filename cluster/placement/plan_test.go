@@ -2,7 +2,6 @@ package placement
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -283,14 +282,4 @@ func FuzzPlanKeepsWhatIsAlive(f *testing.F) {
 			w.round() // checks each change
 		}
 	})
-}
-
-// all returns the names of nodes of a standing.
-func (v *View) all(st Standing) (names []string) {
-	for _, name := range slices.Sorted(maps.Keys(v.nodes)) {
-		if v.nodes[name].State == st {
-			names = append(names, name)
-		}
-	}
-	return names
 }

@@ -38,8 +38,8 @@ type Start struct {
 type Groups interface {
 	// OpenGroup runs a group; it does nothing where the group runs.
 	OpenGroup(id uint16, s Start) error
-	// CloseGroup ends a group. destroy deletes its log and state, all or none,
-	// and later than every write that returned before.
+	// CloseGroup ends a group, if it runs. destroy deletes its log and state, all
+	// or none, and later than every write that returned before.
 	CloseGroup(ctx context.Context, id uint16, destroy bool) error
 	// Group returns a running group.
 	Group(id uint16) (Group, bool)
@@ -52,10 +52,14 @@ type Groups interface {
 type Group interface {
 	// IsLeader returns the term in which this node leads with complete state.
 	IsLeader() (term uint64, ok bool)
-	// Leader returns the leader, as far as known, and the newest term seen.
+	// Leader returns the leader, as far as known, and the newest term seen; of a
+	// group that was closed, the newest that it had seen.
 	Leader() (node string, term uint64)
-	// Members returns the newest membership in this node's log, committed or not.
+	// Members returns the newest membership that this node knows.
 	Members() (Members, error)
+	// ConfirmMembers returns the committed membership at some time after the
+	// call, and proves that this node still leads by committing an empty entry.
+	ConfirmMembers(ctx context.Context) (Members, error)
 	// Progress returns how far this node has applied and received the log.
 	Progress() (applied, last uint64)
 	// AddLearner, Promote and Remove change the membership if it is still the
@@ -89,7 +93,7 @@ type GroupStatus struct {
 // Peers are the other nodes. Calls end with ctx.
 type Peers interface {
 	// Status asks a node for its replicas of groups; nil: of all that run there.
-	// Those that do not are left out.
+	// Those that do not are left out. See [Placement.Report].
 	Status(ctx context.Context, node string, groups []uint16) ([]GroupStatus, error)
 	// Join asks a node to let another one in; see [Placement.Admit].
 	Join(ctx context.Context, node string, j Joining) (Welcome, error)

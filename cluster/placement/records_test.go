@@ -228,7 +228,7 @@ func TestLivenessIsOfTheNodeThatIsMeant(t *testing.T) {
 
 func TestOnlyTheLeadersWordEndsAReplica(t *testing.T) {
 	good := GroupStatus{Group: 1, Leader: "b", Term: 5, Applied: 20, Last: 25, Members: Members{Index: 20, Voters: list("b c"), Learners: list("d")}}
-	if !released("a", good, 5) || !released("a", good, 0) {
+	if !lets("a", good, 5) || !lets("a", good, 0) {
 		t.Error("the leader has said it")
 	}
 	for what, spoil := range map[string]func(g *GroupStatus){
@@ -241,11 +241,11 @@ func TestOnlyTheLeadersWordEndsAReplica(t *testing.T) {
 	} {
 		g := good
 		spoil(&g)
-		if released("a", g, 5) {
+		if lets("a", g, 5) {
 			t.Errorf("%s: released", what)
 		}
 	}
-	if released("a", GroupStatus{}, 0) {
+	if lets("a", GroupStatus{}, 0) {
 		t.Error("released by nobody")
 	}
 }

@@ -50,7 +50,7 @@ type Action struct {
 // Step returns the next thing that the leader of a group should do, so that
 // the group becomes what is wanted. It adds before it takes away: a member that
 // is not wanted goes only when all that are have a vote, and a living one only
-// when they are all alive. Neither a promotion nor a removal leaves fewer than
+// when they are all alive and have caught up. Neither a promotion nor a removal leaves fewer than
 // a majority of voters alive. A learner is promoted, and a voter made leader,
 // only when it is at most lag entries behind.
 func Step(w Want, s Sight, lag uint64) Action {
@@ -74,6 +74,12 @@ func (s Sight) close(node string, lag uint64) bool {
 }
 
 func (s Sight) living(node string) bool { return node == s.Self || s.Alive[node].State == Alive }
+
+// present says whether a voter is alive and takes part: it has nearly all of
+// the log, and knows the membership of now.
+func (s Sight) present(node string, lag uint64) bool {
+	return node == s.Self || s.living(node) && s.close(node, lag) && s.Applied[node] >= s.Members.Index
+}
 
 // majority says whether, of voters, a majority is alive.
 func (s Sight) majority(voters []string) bool {
@@ -134,14 +140,14 @@ func handOver(w Want, s Sight, lag uint64) (string, Kind) {
 	return "", Nothing
 }
 
-func remove(w Want, s Sight, _ uint64) (string, Kind) {
+func remove(w Want, s Sight, lag uint64) (string, Kind) {
 	for _, node := range without(without(s.Members.Learners, w.Voters), w.Learners) {
 		return node, Remove
 	}
 	if len(without(w.Voters, s.Members.Voters)) > 0 {
 		return "", Nothing
 	}
-	all := !slices.ContainsFunc(w.Voters, func(v string) bool { return !s.living(v) })
+	all := !slices.ContainsFunc(w.Voters, func(v string) bool { return !s.present(v, lag) })
 	surplus := without(s.Members.Voters, w.Voters)
 	slices.SortStableFunc(surplus, func(a, b string) int { return rank(s.living(a)) - rank(s.living(b)) })
 	for _, node := range surplus {

@@ -42,6 +42,8 @@ func TestStepAddsBeforeItTakesAway(t *testing.T) {
 		{what: "a surplus voter", voters: "a b c d", want: "a b d", owner: "a", alive: "a b c d", then: Action{Remove, "c"}},
 		{what: "a surplus voter stays while a wanted one is dead", voters: "a b c d", want: "a b d", owner: "a", alive: "a b c d!", then: Action{}},
 		{what: "a surplus voter stays while a wanted one has no vote", voters: "a b c", learners: "d", want: "a b d", owner: "a", alive: "a b c d", behind: "d", then: Action{}},
+		{what: "a surplus voter stays while a wanted one lags", voters: "a b c d", want: "a b d", owner: "a", alive: "a b c d", behind: "b", then: Action{}},
+		{what: "a surplus voter stays while a wanted one says nothing", voters: "a b c d", want: "a b d", owner: "a", alive: "a b c d", silent: "b", then: Action{}},
 		{what: "a dead surplus voter", voters: "a b c d", want: "a b d", owner: "a", alive: "a b c! d", then: Action{Remove, "c"}},
 		{what: "a dead surplus voter goes even if a wanted one is dead", voters: "a b c d e", want: "a b d", owner: "a", alive: "a b c! d! e", then: Action{Remove, "c"}},
 		{what: "the dead before the living", voters: "a b c d e", want: "a b c", owner: "a", alive: "a b c d e!", then: Action{Remove, "e"}},

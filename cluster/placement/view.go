@@ -40,6 +40,16 @@ func (v *View) Nodes() []Node {
 	return list
 }
 
+// all returns the names of the nodes of some standings, sorted.
+func (v *View) all(of ...Standing) (names []string) {
+	for _, name := range v.names {
+		if slices.Contains(of, v.nodes[name].State) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // Shard returns a shard's record.
 func (v *View) Shard(id uint16) (Shard, bool) {
 	s, ok := v.shards[id]
