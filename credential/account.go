@@ -136,8 +136,13 @@ type Claim struct {
 	At         time.Time     // the claimant's clock, for people
 	Lifetime   time.Duration // the request ends within this time of the claim, by the claimant's monotonic clock
 	// Uncertain is set once the request is known to have been sent, or may have
-	// been, and nobody knows its answer.
+	// been, and nobody knows its answer. A claim that presents the refresh token
+	// of such a one once more inherits it.
 	Uncertain bool
+	// Interrupted says that Uncertain was set by another than the claimant, who
+	// may yet tell what became of the request: that it was never sent, or its
+	// answer.
+	Interrupted bool
 }
 
 // Clone returns a deep copy. Who replaces fields, and changes nothing in place,
@@ -200,6 +205,7 @@ const (
 	WhatNeedsReauth       What = "needs_reauth"
 	WhatInterrupted       What = "refresh_interrupted" // a claim was found without an outcome
 	WhatSalvaged          What = "refresh_salvaged"    // its answer was found in a journal
+	WhatNeverSent         What = "refresh_never_sent"  // its request was not sent, and never will be
 	WhatRetriedUncertain  What = "refresh_retried"     // the old refresh token is tried once more
 	WhatOutcomeLost       What = "refresh_outcome_lost"
 	WhatAnswerDiscarded   What = "refresh_discarded" // an answer came after the credential was replaced

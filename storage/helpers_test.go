@@ -116,7 +116,7 @@ func randomAccount(rng *rand.Rand, r credential.Ref) credential.Account {
 	if rng.IntN(2) == 0 {
 		a.Claim = &credential.Claim{
 			Attempt: word(rng), Generation: number(rng), Node: word(rng), Boot: word(rng), Term: number(rng),
-			At: instant(rng), Lifetime: time.Duration(rng.Int64N(1e12)), Uncertain: rng.IntN(2) == 0,
+			At: instant(rng), Lifetime: time.Duration(rng.Int64N(1e12)), Uncertain: rng.IntN(2) == 0, Interrupted: rng.IntN(2) == 0,
 		}
 	}
 	return a

@@ -56,14 +56,15 @@ func claim(p *storagepb.ClaimRecord) *credential.Claim {
 		return nil
 	}
 	return &credential.Claim{
-		Attempt:    p.Attempt,
-		Generation: p.Generation,
-		Node:       p.Node,
-		Boot:       p.Boot,
-		Term:       p.Term,
-		At:         moment(p.At),
-		Lifetime:   time.Duration(p.LifetimeNanos),
-		Uncertain:  p.Uncertain,
+		Attempt:     p.Attempt,
+		Generation:  p.Generation,
+		Node:        p.Node,
+		Boot:        p.Boot,
+		Term:        p.Term,
+		At:          moment(p.At),
+		Lifetime:    time.Duration(p.LifetimeNanos),
+		Uncertain:   p.Uncertain,
+		Interrupted: p.Interrupted,
 	}
 }
 

@@ -112,6 +112,7 @@ func encodeClaim(c *credential.Claim) []byte {
 	m.time(6, c.At)
 	m.number(7, uint64(c.Lifetime))
 	m.flag(8, c.Uncertain)
+	m.flag(9, c.Interrupted)
 	return m
 }
 

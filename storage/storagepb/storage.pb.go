@@ -705,6 +705,7 @@ type ClaimRecord struct {
 	At            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
 	LifetimeNanos int64                  `protobuf:"varint,7,opt,name=lifetime_nanos,json=lifetimeNanos,proto3" json:"lifetime_nanos,omitempty"`
 	Uncertain     bool                   `protobuf:"varint,8,opt,name=uncertain,proto3" json:"uncertain,omitempty"`
+	Interrupted   bool                   `protobuf:"varint,9,opt,name=interrupted,proto3" json:"interrupted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -791,6 +792,13 @@ func (x *ClaimRecord) GetLifetimeNanos() int64 {
 func (x *ClaimRecord) GetUncertain() bool {
 	if x != nil {
 		return x.Uncertain
+	}
+	return false
+}
+
+func (x *ClaimRecord) GetInterrupted() bool {
+	if x != nil {
+		return x.Interrupted
 	}
 	return false
 }
@@ -1056,7 +1064,7 @@ const file_storage_proto_rawDesc = "" +
 	"\fhistory_next\x18\x15 \x01(\x04R\vhistoryNext\x12%\n" +
 	"\x0eexpiry_assumed\x18\x16 \x01(\bR\rexpiryAssumed\x124\n" +
 	"\x16learned_lifetime_nanos\x18\x17 \x01(\x03R\x14learnedLifetimeNanos\x12\x1a\n" +
-	"\brefusals\x18\x18 \x01(\x03R\brefusals\"\xf4\x01\n" +
+	"\brefusals\x18\x18 \x01(\x03R\brefusals\"\x96\x02\n" +
 	"\vClaimRecord\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\tR\aattempt\x12\x1e\n" +
 	"\n" +
@@ -1067,7 +1075,8 @@ const file_storage_proto_rawDesc = "" +
 	"\x04term\x18\x05 \x01(\x04R\x04term\x12*\n" +
 	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12%\n" +
 	"\x0elifetime_nanos\x18\a \x01(\x03R\rlifetimeNanos\x12\x1c\n" +
-	"\tuncertain\x18\b \x01(\bR\tuncertain\"\xca\x01\n" +
+	"\tuncertain\x18\b \x01(\bR\tuncertain\x12 \n" +
+	"\vinterrupted\x18\t \x01(\bR\vinterrupted\"\xca\x01\n" +
 	"\n" +
 	"LineRecord\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
