@@ -3,7 +3,6 @@ package actors
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -28,6 +27,7 @@ type account struct {
 	// process's monotonic clock. claimOf is the attempt of the record's claim.
 	claimEnds time.Time
 	claimOf   string
+	inquiry   *inquiry // what the claim's node is asked for; nil: nothing
 	// unsettled: a write may yet take effect behind this actor's back. Until
 	// that is ruled out nothing is published and the record is read anew for
 	// each message.
@@ -102,6 +102,7 @@ var errPanicked = errors.New("the account's actor failed; see the log")
 // hand with it: its claim is found again with the record.
 func (a *account) refuse(m message, err error) {
 	m.refuse(err)
+	a.inquiry = nil
 	if j := a.job; j != nil && !j.away {
 		j.leave(a.shard.sys, unused, 0)
 		j.end(a.shard.sys)
@@ -145,6 +146,14 @@ func (a *account) handle(m message) {
 		a.answered(m)
 	case settleAgain:
 		a.settle(m.job)
+	case told:
+		a.told(m)
+	case inquireAgain:
+		a.inquireAgain(m)
+	case offered:
+		a.offered(m)
+	case notRevoked:
+		a.notRevoked(m)
 	}
 }
 
@@ -182,59 +191,6 @@ func (a *account) load() error {
 	}
 	a.publish()
 	return nil
-}
-
-// recover decides what to do about a claim without an outcome that no job of
-// this actor holds: its claimant crashed, or lost the shard.
-func (a *account) recover() {
-	c, sys := a.rec.Claim, a.shard.sys
-	if b, err := sys.journal.Get(c.Attempt); err == nil && b != nil {
-		if ans, err := parseAnswer(b); err == nil && sys.jobs.add() {
-			in, _ := sys.integrations.Lookup(a.rec.Integration)
-			j := &job{integration: in, done: &ans, salvaged: true}
-			a.job = j
-			a.settle(j)
-			return
-		}
-	}
-	if c.Uncertain {
-		return
-	}
-	in, _ := sys.integrations.Lookup(a.rec.Integration)
-	after, now := a.rec.Clone(), time.Now()
-	after.NextRefreshAt = nextRefresh(&after, circumstances{policy: *a.policy(), integration: in, now: now.UTC(), draw: rand.Float64()})
-	if a.neverSent() {
-		after.Claim = nil
-		a.commitLogged(after, nil)
-		return
-	}
-	after.Claim.Uncertain = true
-	if a.suspect() {
-		after.NextRefreshAt = onWallClock(a.claimRetry(in), now)
-	}
-	lines := a.lines(credential.WhatInterrupted, "", "a claim of node "+c.Node+" has no outcome; its request may have been sent")
-	if a.commitLogged(after, lines) {
-		sys.counters.Interrupted.Add(1)
-	}
-}
-
-func (a *account) commitLogged(after credential.Account, lines []credential.Line) bool {
-	err := a.commit(after, lines, nil)
-	if err != nil {
-		a.shard.sys.log.Warn("interrupted refresh could not be marked", "account", a.ref.String(), "err", err)
-	}
-	return err == nil
-}
-
-// neverSent reports whether the record's claim is one that this process
-// committed without knowing that it did, and so never acted on.
-func (a *account) neverSent() bool {
-	c, sys := a.rec.Claim, a.shard.sys
-	if c == nil || c.Uncertain || c.Boot != sys.boot {
-		return false
-	}
-	_, sent := sys.attempts.Load(c.Attempt)
-	return !sent
 }
 
 // suspect reports whether the refresh token in hand may be spent: it was
@@ -390,6 +346,9 @@ func (a *account) wait(w waiter) {
 	}
 	w.than = a.rec.Generation
 	a.waiters = append(a.waiters, w)
+	if a.expectsFate() {
+		return
+	}
 	if err := a.begin(true); err != nil {
 		a.waiters = a.waiters[:len(a.waiters)-1]
 		w.reply <- result{err: err}
@@ -476,7 +435,7 @@ func (a *account) claimRetry(in Integration) time.Time {
 	case a.rec.Claim == nil || a.neverSent():
 		return time.Time{}
 	case a.suspect():
-		return a.policy().retryUncertainAt(&a.rec, in, a.claimEnds)
+		return latest(a.policy().retryUncertainAt(&a.rec, in, a.claimEnds), a.inFlightUntil())
 	default: // of a credential that was replaced
 		return a.claimEnds
 	}

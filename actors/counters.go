@@ -18,18 +18,30 @@ type Counters struct {
 	Unrecognised      atomic.Int64
 	NeedsReauth       atomic.Int64 // accounts that went to needs_reauth
 	Interrupted       atomic.Int64 // claims found without an outcome
-	Salvaged          atomic.Int64 // of them, answers found in the journal
+	Salvaged          atomic.Int64 // of them, answers found in this node's own journal
+	SalvagedByFate    atomic.Int64 // of them, answers that another node had when it was asked
+	SalvagedByOffer   atomic.Int64 // of them, answers that another node came with
 	UncertainRetries  atomic.Int64 // of them, tokens presented once more
 	OutcomesLost      atomic.Int64 // of them, grants lost
 	Discarded         atomic.Int64 // answers to credentials that were replaced meanwhile
 	RevocationsFailed atomic.Int64
-	CommitFailures    atomic.Int64
-	Panics            atomic.Int64
-	SnapshotReads     atomic.Int64 // tokens handed out past the mailbox
-	StoreReads        atomic.Int64 // of them, from the store, for there was no actor
-	Waiting           atomic.Int64 // gauge: callers inside actors
-	Actors            atomic.Int64 // gauge: accounts in memory
-	ScheduledLag      Lag
+
+	// What other nodes said of claims of theirs that were found here.
+	FatesNeverSent, FatesInFlight, FatesAnswered, FatesUnknown atomic.Int64
+	FatesUntold                                                atomic.Int64 // they did not say
+
+	OffersMade     atomic.Int64 // answers of this node's journal, offered to the owner
+	OffersTaken    atomic.Int64 // of them, taken or no longer wanted
+	OffersReceived atomic.Int64 // answers that journals offered to accounts of this node
+	AnswersDropped atomic.Int64 // answers of this node's journal that were dropped for their age, or are unreadable
+
+	CommitFailures atomic.Int64
+	Panics         atomic.Int64
+	SnapshotReads  atomic.Int64 // tokens handed out past the mailbox
+	StoreReads     atomic.Int64 // of them, from the store, for there was no actor
+	Waiting        atomic.Int64 // gauge: callers inside actors
+	Actors         atomic.Int64 // gauge: accounts in memory
+	ScheduledLag   Lag
 }
 
 // count counts the outcome of one request to a provider.
@@ -49,6 +61,34 @@ func (c *Counters) count(f *credential.Failure) {
 		c.Unrecognised.Add(1)
 	default:
 		c.FailedTransient.Add(1)
+	}
+}
+
+// countFate counts what another node said.
+func (c *Counters) countFate(f Fate, err error) {
+	switch {
+	case err != nil:
+		c.FatesUntold.Add(1)
+	case f.State == FateNeverSent:
+		c.FatesNeverSent.Add(1)
+	case f.State == FateInFlight:
+		c.FatesInFlight.Add(1)
+	case f.State == FateAnswered:
+		c.FatesAnswered.Add(1)
+	default:
+		c.FatesUnknown.Add(1)
+	}
+}
+
+// salvaged counts an answer of an interrupted refresh that was committed.
+func (c *Counters) salvaged(from source) {
+	switch from {
+	case fromFate:
+		c.SalvagedByFate.Add(1)
+	case fromOffer:
+		c.SalvagedByOffer.Add(1)
+	default:
+		c.Salvaged.Add(1)
 	}
 }
 

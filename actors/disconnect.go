@@ -61,7 +61,7 @@ const revokeTries = 3
 // destroyed here; what cannot be revoked runs out by itself, and the history
 // says so.
 func (sh *shard) revoke(old credential.Account) {
-	refresh, access, err := sh.openBoth(old)
+	refresh, access, err := sh.openBoth(sh.sys.ctx, old)
 	if err == nil {
 		err = sh.revokeTokens(old.Integration, refresh, access)
 	}
@@ -109,26 +109,30 @@ func worthRepeating(err error) bool {
 	return !ok || f.Class == credential.Transient || f.Class == credential.Ambiguous
 }
 
-// noteRevocation writes the failure into the account's history.
+// noteRevocation has the failure written into the account's history, and waits
+// for it. Call it outside of the actors.
 func (sh *shard) noteRevocation(ref credential.Ref) {
-	rec, rev, err := sh.store.Load(ref)
-	if err != nil || rec.State != credential.StateDisconnected {
-		return
-	}
-	after := rec.Clone()
-	after.HistoryNext++
-	line := credential.Line{At: time.Now().UTC(), What: credential.WhatRevocationFailed, Detail: "the provider did not take the revocation; the grant may live on there", Generation: rec.Generation, Node: sh.sys.node}
 	ctx, cancel := context.WithTimeout(sh.sys.ctx, sh.sys.policy.CommitTimeout)
 	defer cancel()
-	_, err = sh.store.Commit(ctx, credential.Change{Ref: ref, Expect: rev, Before: &rec, After: after, Lines: []credential.Line{line}})
-	if err != nil {
-		sh.sys.log.Warn("failed revocation could not be noted", "account", ref.String(), "err", err)
+	r := sh.sys.ask(ctx, sh, func(req request) message { return notRevoked{req} }, ref)
+	if r.err != nil {
+		sh.sys.log.Warn("failed revocation could not be noted", "account", ref.String(), "err", r.err)
 	}
 }
 
+// notRevoked writes into the history that the grant may live on.
+func (a *account) notRevoked(m notRevoked) {
+	if a.rec.State != credential.StateDisconnected { // its name is in use again
+		m.reply <- result{}
+		return
+	}
+	lines := a.lines(credential.WhatRevocationFailed, "", "the provider did not take the revocation; the grant may live on there")
+	m.reply <- result{err: a.commit(a.rec.Clone(), lines, nil)}
+}
+
 // openBoth opens the tokens of a record.
-func (sh *shard) openBoth(rec credential.Account) (refresh, access credential.Secret, err error) {
-	ctx, cancel := context.WithTimeout(sh.sys.ctx, sh.sys.policy.CommitTimeout)
+func (sh *shard) openBoth(ctx context.Context, rec credential.Account) (refresh, access credential.Secret, err error) {
+	ctx, cancel := context.WithTimeout(ctx, sh.sys.policy.CommitTimeout)
 	defer cancel()
 	var rErr, aErr error
 	if len(rec.RefreshToken) > 0 {

@@ -62,6 +62,13 @@ type (
 		request
 		tries int
 	}
+	// offered brings an answer from a journal.
+	offered struct {
+		request
+		late *lateAnswer
+	}
+	// notRevoked says that the grant could not be revoked at the provider.
+	notRevoked struct{ request }
 )
 
 // signal is the part that messages without a caller have in common.
@@ -94,6 +101,19 @@ type (
 		job    *job
 		answer answer
 		grant  *credential.Grant // with Failure == nil: its plaintext, for those who wait
+	}
+	// told brings what another node knows of the claim that was found here.
+	told struct {
+		signal
+		inquiry *inquiry
+		fate    Fate
+		late    *lateAnswer // with FateAnswered
+		err     error       // the node did not say
+	}
+	// inquireAgain says that it is time to ask once more.
+	inquireAgain struct {
+		signal
+		inquiry *inquiry
 	}
 	// settleAgain comes after an outcome could not be committed.
 	settleAgain struct {

@@ -91,7 +91,8 @@ type Integrations interface {
 }
 
 // Journal is this node's own synced memory of providers' answers that may not
-// be committed yet. Values are sealed by the caller.
+// be committed yet. Values are sealed by the caller. Methods may be called
+// concurrently.
 type Journal interface {
 	// Begin notes a value and begins to make it durable; wait returns when it
 	// is, and must be called.
@@ -100,4 +101,18 @@ type Journal interface {
 	Get(attempt string) ([]byte, error)
 	// Delete forgets an entry.
 	Delete(attempt string) error
+	// Each calls fn with all entries as they stood when Each was called, until
+	// fn returns false or an error. fn may keep the value.
+	Each(fn func(attempt string, value []byte) (more bool, err error)) error
+}
+
+// Peers are the other nodes. Every call ends with its context, and with an
+// error where the other node, or the one that it had to be passed on to, did
+// not answer.
+type Peers interface {
+	// Fate asks a node what became of an attempt of its own; see [System.Fate].
+	Fate(ctx context.Context, node string, q FateQuery) (Fate, error)
+	// Offer hands an entry of this node's journal to whoever owns the account's
+	// shard now; see [System.Offer].
+	Offer(ctx context.Context, ref credential.Ref, entry []byte) (taken bool, err error)
 }

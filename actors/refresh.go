@@ -34,16 +34,29 @@ type job struct {
 	claim   *credential.Claim
 	started time.Time
 	// done is the answer, once it is there and while it is not yet committed.
-	done     *answer
-	grant    *credential.Grant
-	salvaged bool
-	tries    int
+	done  *answer
+	grant *credential.Grant
+	from  source
+	tries int
+	// err is why the outcome could not be committed, of an answer that is kept
+	// elsewhere.
+	err error
 	// scheduled: the scheduler is to be told of the end.
 	scheduled bool
 	// away: it goes on when a message carries it back to the actor.
 	away        bool
 	left, ended atomic.Bool
 }
+
+// source says where the answer of a job comes from.
+type source uint8
+
+const (
+	fromCall    source = iota // it has just come in
+	fromJournal               // this node's
+	fromFate                  // another node's, which was asked for it
+	fromOffer                 // a journal, which offered it
+)
 
 // leave gives the place in the lane back, once.
 func (j *job) leave(sys *System, v verdict, pause time.Duration) {
@@ -52,11 +65,16 @@ func (j *job) leave(sys *System, v verdict, pause time.Duration) {
 	}
 }
 
-// end takes the job out of the system's count, once.
+// end takes the job out of the system's count, once. An answer that is not
+// stored is left to the journal.
 func (j *job) end(sys *System) {
-	if !j.ended.Swap(true) {
-		sys.jobs.done()
+	if j.ended.Swap(true) {
+		return
 	}
+	if j.claim != nil && sys.attempts.leave(j.claim.Attempt) {
+		sys.pusher.nudge()
+	}
+	sys.jobs.done()
 }
 
 // begin begins a refresh, or queues it in its lane, unless one is under way. It
@@ -166,7 +184,6 @@ func (a *account) claim(j *job) {
 	if d := time.Now().Add(a.policy().CallTimeout); d.Before(deadline) {
 		deadline = d
 	}
-	sys.attempts.Store(j.claim.Attempt, struct{}{})
 	rec := a.rec // here: the call runs beside the actor, which may take an import meanwhile
 	j.away = true
 	sys.call(func() { a.shard.call(rec, j, deadline) })
@@ -182,7 +199,7 @@ func (a *account) tryClaim(j *job) error {
 		At: j.started.UTC(), Lifetime: a.policy().ClaimLifetime,
 		Uncertain: a.suspect(),
 	}
-	after := a.rec
+	before, after := a.rec.Claim, a.rec
 	after.Claim = j.claim
 	after.NextRefreshAt = j.started.UTC().Add(j.claim.Lifetime) // whoever owns the shard then looks what became of it
 	var lines []credential.Line
@@ -191,10 +208,16 @@ func (a *account) tryClaim(j *job) error {
 		sys.counters.UncertainRetries.Add(1)
 	}
 	sys.failpoint(PointBeforeClaim)
+	ends := j.started.Add(j.claim.Lifetime)
+	sys.attempts.begin(j.claim.Attempt, a.ref, ends)
 	if err := a.commit(after, lines, nil); err != nil {
+		sys.attempts.forget(j.claim.Attempt) // should it be committed yet, it was never sent
 		return err
 	}
-	a.claimOf, a.claimEnds = j.claim.Attempt, j.started.Add(j.claim.Lifetime)
+	a.claimOf, a.claimEnds = j.claim.Attempt, ends
+	if before != nil {
+		sys.attempts.forget(before.Attempt) // nothing holds it any more
+	}
 	return nil
 }
 
@@ -209,7 +232,7 @@ func (sh *shard) call(rec credential.Account, j *job, deadline time.Time) {
 	old, failure := sh.openRefresh(ctx, rec)
 	says := unused // of the provider
 	if failure == nil {
-		grant, failure = sh.ask(ctx, rec, old)
+		grant, failure = sh.ask(ctx, rec, old, ans.Attempt)
 		says = judge(failure)
 	}
 	ans.At, ans.Failure = time.Now().UTC(), failure
@@ -229,7 +252,7 @@ func (sh *shard) call(rec credential.Account, j *job, deadline time.Time) {
 	}
 	lost := func() {
 		if ans.harmless() { // else whoever finds the claim must know that it was sent
-			sys.attempts.Delete(ans.Attempt)
+			sys.attempts.forget(ans.Attempt)
 		}
 		j.end(sys)
 	}
@@ -249,9 +272,16 @@ func (sh *shard) openRefresh(ctx context.Context, rec credential.Account) (old c
 	return old, nil
 }
 
+// codeNotSent is the failure of a request that came too late, or that another
+// node was told will not be sent.
+const codeNotSent = "not_sent"
+
 // ask makes the one request of the attempt.
-func (sh *shard) ask(ctx context.Context, rec credential.Account, old credential.Secret) (*credential.Grant, *credential.Failure) {
+func (sh *shard) ask(ctx context.Context, rec credential.Account, old credential.Secret, attempt string) (*credential.Grant, *credential.Failure) {
 	sh.sys.failpoint(PointSending)
+	if deadline, _ := ctx.Deadline(); !sh.sys.attempts.send(attempt, deadline) {
+		return nil, &credential.Failure{Class: credential.Transient, Code: codeNotSent, Detail: "the claim was over before the request was sent"}
+	}
 	grant, err := sh.sys.provider.Refresh(ctx, rec.Integration, rec.Kind, old, rec.Scopes)
 	if err == nil {
 		return &grant, nil
@@ -325,7 +355,7 @@ func (a *account) settle(j *job) {
 	for {
 		c := circumstances{
 			policy: sys.policy, integration: j.integration, now: time.Now().UTC(), draw: rand.Float64(),
-			eventID: newID(), node: sys.node, salvaged: j.salvaged, claimEnds: a.claimEnds,
+			eventID: newID(), node: sys.node, salvaged: j.from != fromCall, idle: a.idle(), claimEnds: a.claimEnds,
 		}
 		s, ok := settle(a.rec, *j.done, c)
 		if !ok {
@@ -345,9 +375,15 @@ func (a *account) settle(j *job) {
 		if loadErr := a.load(); errors.Is(err, credential.ErrConflict) && loadErr == nil && a.rev != rev {
 			continue // decide anew on the record that won
 		}
-		// The outcome may or may not be stored. The answer is safe in the journal;
-		// try again until the record tells.
-		a.failWaiters(err)
+		// The outcome may or may not be stored.
+		if j.from == fromFate || j.from == fromOffer {
+			j.err = err // whose journal it is in comes again
+			a.finish(j, retryable(err))
+			return
+		}
+		// The answer is safe in the journal; try again until the record tells, or
+		// the shard is lost and the journal offers it to the new owner.
+		a.failWaiters(retryable(err))
 		j.tries++
 		j.away = true
 		sys.after(a.policy().backoff(j.tries, rand.Float64()), func() {
@@ -355,6 +391,15 @@ func (a *account) settle(j *job) {
 		})
 		return
 	}
+}
+
+// retryable is what callers are told whose refresh has an answer that is not
+// known to be stored: asking again, here or at the new owner, gets it.
+func retryable(err error) error {
+	if errors.Is(err, credential.ErrUnknownOutcome) {
+		return &credential.Unavailable{Err: credential.ErrNoQuorum, Reason: "the new token is not known to be stored yet", RetryAfter: time.Second}
+	}
+	return err
 }
 
 // settled ends a job whose outcome is stored, or no longer wanted.
@@ -365,7 +410,9 @@ func (a *account) settled(j *job, f *credential.Failure) {
 			sys.log.Error("journal entry could not be deleted", "attempt", j.done.Attempt, "err", err)
 		}
 	}
-	sys.attempts.Delete(j.done.Attempt)
+	if c := a.rec.Claim; c == nil || c.Attempt != j.done.Attempt { // else whoever finds it must know that it was sent
+		sys.attempts.forget(j.done.Attempt)
+	}
 	var err error
 	if f != nil {
 		err = &credential.Unavailable{Err: credential.ErrProviderUnavailable, Reason: f.Class.String() + ": " + f.Code, RetryAfter: max(time.Until(a.rec.NextRefreshAt), 0)}
@@ -382,7 +429,7 @@ func (a *account) report(j *job, s settlement) {
 	for _, l := range s.lines {
 		switch l.What {
 		case credential.WhatSalvaged:
-			sys.counters.Salvaged.Add(1)
+			sys.counters.salvaged(j.from)
 		case credential.WhatOutcomeLost:
 			sys.counters.OutcomesLost.Add(1)
 		case credential.WhatNeedsReauth:
@@ -403,6 +450,8 @@ func (a *account) report(j *job, s settlement) {
 // judge is what a failure says about the provider rather than the grant.
 func judge(f *credential.Failure) verdict {
 	switch {
+	case f != nil && f.Code == codeNotSent:
+		return unused
 	case f == nil || f.Class == credential.Terminal:
 		return healthy
 	case f.Class == credential.Misconfigured:

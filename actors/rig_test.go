@@ -101,10 +101,6 @@ func (r *rig) start() {
 			r.system.Lead(int(c.Group), c.Term)
 		}
 	}
-	err = r.db.Journal().Each(func(_ string, value []byte) (bool, error) { return true, r.system.Salvage(value) })
-	if err != nil {
-		r.t.Fatal(err)
-	}
 }
 
 func (r *rig) stop() {
@@ -350,11 +346,17 @@ func (o oauthish) post(ctx context.Context, path string, form url.Values) (statu
 	return resp.StatusCode, body, err
 }
 
-func (o oauthish) Refresh(ctx context.Context, _ string, kind credential.Kind, rt credential.Secret, _ []string) (credential.Grant, error) {
+// integrationKey is what a request's integration stands under in its context.
+type integrationKey struct{}
+
+func (o oauthish) Refresh(ctx context.Context, integration string, kind credential.Kind, rt credential.Secret, _ []string) (credential.Grant, error) {
 	if fn := o.faults.now().call; fn != nil {
-		if f := fn(ctx); f != nil {
+		if f := fn(context.WithValue(ctx, integrationKey{}, integration)); f != nil {
 			return credential.Grant{}, f
 		}
+	}
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) { // right before the bytes are written
+		return credential.Grant{}, &credential.Failure{Class: credential.Transient, Code: "deadline_passed"}
 	}
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {rt.Reveal()}}
 	if kind == credential.KindClientCredentials {

@@ -53,6 +53,7 @@ type circumstances struct {
 	eventID     string
 	node        string
 	salvaged    bool      // the answer comes from a journal
+	idle        bool      // no request of the record's claim is under way
 	claimEnds   time.Time // when the claim's request has surely ended
 }
 
@@ -61,7 +62,8 @@ type circumstances struct {
 // where the answer belongs to a claim that the record no longer holds: then it
 // must change nothing.
 func settle(rec credential.Account, ans answer, c circumstances) (s settlement, ok bool) {
-	if rec.Claim == nil || rec.Claim.Attempt != ans.Attempt {
+	late := c.idle && belated(&rec, &ans)
+	if !late && (rec.Claim == nil || rec.Claim.Attempt != ans.Attempt) {
 		return settlement{}, false
 	}
 	s.after = rec
@@ -72,7 +74,14 @@ func settle(rec credential.Account, ans answer, c circumstances) (s settlement, 
 		return s, true
 	}
 	if c.salvaged {
-		s.line(credential.WhatSalvaged, "", "the answer of the interrupted refresh was found in the journal", ans.Attempt, c)
+		detail := "the answer of the interrupted refresh was found in the journal"
+		switch from := rec.Claim.Node; {
+		case late:
+			detail = "the answer of the interrupted refresh came after its refresh token had been presented once more"
+		case from != c.node:
+			detail = "the answer of the interrupted refresh came from node " + from + ", which had it in its journal"
+		}
+		s.line(credential.WhatSalvaged, "", detail, ans.Attempt, c)
 	}
 	if ans.Failure == nil {
 		s.succeed(rec, ans, c)
@@ -80,6 +89,19 @@ func settle(rec credential.Account, ans answer, c circumstances) (s settlement, 
 		s.fail(rec, ans, c)
 	}
 	return s, true
+}
+
+// secondTry reports whether the claim presents a refresh token that may be
+// spent: an earlier claim did, and its answer was lost.
+func secondTry(c *credential.Claim) bool { return c.Uncertain && !c.Interrupted }
+
+// belated reports whether the answer is to an earlier attempt than the one that
+// the record's claim is about, which presented the same refresh token once more
+// and has brought no other.
+func belated(rec *credential.Account, ans *answer) bool {
+	c := rec.Claim
+	return c != nil && c.Attempt != ans.Attempt && secondTry(c) && rec.State == credential.StateActive &&
+		ans.Failure == nil && c.Generation == rec.Generation && ans.Generation == rec.Generation+1
 }
 
 func (s *settlement) line(what credential.What, reason, detail, attempt string, c circumstances) {
@@ -126,7 +148,7 @@ func (s *settlement) succeed(rec credential.Account, ans answer, c circumstances
 		a.NextRefreshAt = soonest // a provider whose tokens are over when they come is not asked all the time
 	}
 	detail := ""
-	if rec.Claim.Uncertain {
+	if secondTry(rec.Claim) && rec.Claim.Attempt == ans.Attempt {
 		detail = "the old refresh token still worked after a refresh whose answer was lost"
 	}
 	s.line(credential.WhatRefreshed, "", detail, ans.Attempt, c)
@@ -165,11 +187,11 @@ func (s *settlement) fail(rec credential.Account, ans answer, c circumstances) {
 		wait = c.policy.backoff(1, c.draw)
 	}
 	a.NextRefreshAt = c.now.Add(max(wait, min(f.RetryAfter, c.policy.MaxRetryAfter)))
-	if rec.Claim.Uncertain || f.Class == credential.Ambiguous {
+	if secondTry(rec.Claim) || f.Class == credential.Ambiguous {
 		// The token may be spent. The claim stays, as the mark of it, until it is
 		// tried once more.
 		claim := *rec.Claim
-		claim.Uncertain = true
+		claim.Uncertain, claim.Interrupted = true, false
 		a.Claim = &claim
 		if at := onWallClock(c.policy.retryUncertainAt(a, c.integration, c.claimEnds), c.now); at.After(a.NextRefreshAt) {
 			a.NextRefreshAt = at
@@ -180,7 +202,7 @@ func (s *settlement) fail(rec credential.Account, ans answer, c circumstances) {
 // needsReauth ends the grant's life until a person authorises again.
 func (s *settlement) needsReauth(rec credential.Account, reason string, f *credential.Failure, attempt string, c circumstances) {
 	a := &s.after
-	if rec.Claim.Uncertain {
+	if secondTry(rec.Claim) {
 		s.line(credential.WhatOutcomeLost, reason, "an earlier refresh was sent and its answer never came; the refresh token is spent", attempt, c)
 		reason = credential.ReasonOutcomeLost
 	}

@@ -262,3 +262,64 @@ func TestTokensThatAreOverWhenTheyComeAreNotFetchedAllTheTime(t *testing.T) {
 		t.Errorf("the next one is fetched %v before the token ends", s.ExpiresAt.Sub(s.NextRefreshAt))
 	}
 }
+
+func TestInterruptedClaimIsSettledByItsOwnAnswer(t *testing.T) {
+	rec, c := inFlight(), given()
+	rec.Claim.Uncertain, rec.Claim.Interrupted, rec.Claim.Node, c.salvaged = true, true, "n2", true
+	s := mustSettle(t, rec, success(), c)
+	if s.after.Claim != nil || len(s.lines) != 2 || s.lines[0].What != credential.WhatSalvaged || s.lines[1].Detail != "" {
+		t.Errorf("lines %+v", s.lines)
+	}
+	s = mustSettle(t, rec, failure(credential.Terminal), c)
+	if s.after.Reason != "code" {
+		t.Errorf("the grant was dead before, and the reason is %q", s.after.Reason)
+	}
+	s = mustSettle(t, rec, failure(credential.Ambiguous), c)
+	if s.after.Claim == nil || s.after.Claim.Interrupted {
+		t.Errorf("the claimant itself does not know, and the claim is %+v", s.after.Claim)
+	}
+	if s = mustSettle(t, rec, failure(credential.Transient), c); s.after.Claim != nil {
+		t.Errorf("the token is good, and the claim is %+v", s.after.Claim)
+	}
+}
+
+func TestBelatedAnswerIsTakenOnlyInPlaceOfALostOne(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(*credential.Account, *answer, *circumstances)
+		taken  bool
+	}{
+		{"after a second try", func(*credential.Account, *answer, *circumstances) {}, true},
+		{"in the middle of it", func(_ *credential.Account, _ *answer, c *circumstances) { c.idle = false }, false},
+		{"beside a first try", func(a *credential.Account, _ *answer, _ *circumstances) { a.Claim.Uncertain = false }, false},
+		{"beside a first try that was interrupted", func(a *credential.Account, _ *answer, _ *circumstances) { a.Claim.Interrupted = true }, false},
+		{"after it had brought a token", func(a *credential.Account, _ *answer, _ *circumstances) { a.Claim = nil; a.Generation++ }, false},
+		{"after an import", func(a *credential.Account, _ *answer, _ *circumstances) { a.Generation++ }, false},
+		{"of an earlier generation", func(_ *credential.Account, ans *answer, _ *circumstances) { ans.Generation-- }, false},
+		{"a failure", func(_ *credential.Account, ans *answer, _ *circumstances) {
+			ans.Failure = &credential.Failure{Class: credential.Terminal}
+		}, false},
+		{"of a dead grant", func(a *credential.Account, _ *answer, _ *circumstances) { a.State = credential.StateNeedsReauth }, false},
+	} {
+		rec, ans, c := inFlight(), success(), given()
+		rec.Claim.Attempt, rec.Claim.Uncertain, c.idle, c.salvaged = "a2", true, true, true
+		tc.change(&rec, &ans, &c)
+		s, ok := settle(rec, ans, c)
+		if ok != tc.taken || ok && (s.after.Generation != 8 || s.after.Claim != nil || s.after.State != credential.StateActive || s.lines[1].Detail != "") {
+			t.Errorf("%s: taken: %v, %+v", tc.name, ok, s)
+		}
+	}
+}
+
+func FuzzEntryOfAJournalIsAnAnswerOrAnError(f *testing.F) {
+	f.Add([]byte(`{"attempt":"a","ref":{"Tenant":"t","ID":"i"},"generation":2,"access_token":"eA=="}`))
+	f.Add([]byte(`{"attempt":"a","ref":{"Tenant":"t","ID":"i"},"generation":2,"failure":{"Class":2}}`))
+	f.Add([]byte(`{"failure":{}}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		ans, err := parseAnswer(b)
+		if err == nil && (ans.Attempt == "" || ans.Generation == 0 || !ans.conclusive() || ans.Ref.Validate() != nil) {
+			t.Errorf("%q is taken for %+v", b, ans)
+		}
+	})
+}

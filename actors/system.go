@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -17,7 +15,8 @@ import (
 	"github.com/grantd/grantd/credential"
 )
 
-// Config is what a System is made of. All fields but Failpoint are required.
+// Config is what a System is made of. All fields but Peers and Failpoint are
+// required.
 type Config struct {
 	Node   string // this node's name
 	Boot   string // unique to this start of the process
@@ -28,8 +27,10 @@ type Config struct {
 	Provider     Provider
 	Integrations Integrations
 	Journal      Journal
-	Policy       Policy
-	Logger       *slog.Logger
+	// Peers are the other nodes; nil: this one is alone.
+	Peers  Peers
+	Policy Policy
+	Logger *slog.Logger
 	// Failpoint, where set, is called at the points of a refresh that fault
 	// tests interrupt.
 	Failpoint func(Point)
@@ -72,9 +73,10 @@ type System struct {
 	snapshots snapshots
 	counters  Counters
 	jobs      tracker
-	// attempts are the ids of requests that this process sent, or is sending,
-	// and whose outcome is not committed yet.
-	attempts sync.Map
+	attempts  attempts
+	peers     Peers
+	asking    chan struct{} // has a value for each word of a peer that is waited for
+	pusher    *pusher
 
 	ctx    context.Context // ends when the system is stopped for good
 	cancel context.CancelFunc
@@ -103,6 +105,7 @@ func New(c Config) (*System, error) {
 		node: c.Node, boot: c.Boot, shardOf: c.ShardOf, sealer: c.Sealer, provider: c.Provider,
 		integrations: c.Integrations, journal: c.Journal, policy: c.Policy.WithDefaults(), log: c.Logger, hook: c.Failpoint,
 	}
+	s.peers, s.asking = c.Peers, make(chan struct{}, maxAsking)
 	s.lanes = newLanes(s.policy)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	// The library logs undeliverable messages whole, secrets and all.
@@ -119,6 +122,8 @@ func New(c Config) (*System, error) {
 		sh.gate = gate
 		s.shards = append(s.shards, sh)
 	}
+	s.pusher = newPusher(s)
+	s.calls.Go(s.pusher.run)
 	return s, nil
 }
 
@@ -130,6 +135,7 @@ func (s *System) Lead(shard int, term uint64) {
 	sh.tellGate(gateLead{term})
 	sh.leading.Store(true)
 	sh.sched.start()
+	s.pusher.moved(shard)
 }
 
 // Yield gives a shard up, if it is owned here. It returns when no actor of it
@@ -143,35 +149,7 @@ func (s *System) Yield(shard int) {
 	done := make(chan struct{})
 	sh.tellGate(gateYield{done})
 	<-done
-}
-
-// Salvage wakes the accounts that the journal still holds answers for, so that
-// their owners take them. Call it with the entries of the journal after the
-// shards are led.
-func (s *System) Salvage(entry []byte) error {
-	ans, err := parseAnswer(entry)
-	if err != nil {
-		return err
-	}
-	sh := s.of(ans.Ref)
-	rec, _, err := sh.store.Load(ans.Ref)
-	switch {
-	case errors.Is(err, credential.ErrNotFound):
-		return s.journal.Delete(ans.Attempt)
-	case err != nil:
-		return err
-	case rec.Claim == nil || rec.Claim.Attempt != ans.Attempt: // committed, or overtaken
-		return s.journal.Delete(ans.Attempt)
-	}
-	sh.send(wake{signal{ref: ans.Ref}})
-	return nil
-}
-
-func parseAnswer(b []byte) (ans answer, err error) {
-	if err = json.Unmarshal(b, &ans); err != nil {
-		return ans, fmt.Errorf("journal entry is not an answer: %w", err)
-	}
-	return ans, nil
+	s.pusher.moved(shard)
 }
 
 // Resume says that an integration was written. Unless it is marked broken, what
@@ -196,6 +174,7 @@ func (s *System) Stop(ctx context.Context) {
 	if err := s.jobs.drain(ctx); err != nil {
 		s.log.Warn("stopping with refreshes under way; their outcome is decided after the next start", "count", s.jobs.count())
 	}
+	s.pusher.last(ctx)
 	s.cancel()
 	for i := range s.shards {
 		s.Yield(i)
@@ -247,8 +226,14 @@ func (s *System) tell(fn func(context.Context) error) {
 	})
 }
 
-// after runs fn later; fn must not block.
-func (s *System) after(d time.Duration, fn func()) { time.AfterFunc(d, fn) }
+// after runs fn later, if the system still runs then; fn must not block.
+func (s *System) after(d time.Duration, fn func()) {
+	time.AfterFunc(d, func() {
+		if s.ctx.Err() == nil {
+			fn()
+		}
+	})
+}
 
 // sleep waits, and reports whether the system still runs.
 func (s *System) sleep(d time.Duration) bool {

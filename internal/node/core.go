@@ -216,7 +216,6 @@ func (core *Core) follow(seen []consensus.LeaderChange) {
 		core.led.Store(count(led))
 		if !complete && core.led.Load() == core.groups {
 			complete = true
-			core.salvage()
 			close(core.ready)
 		}
 	}
@@ -252,24 +251,6 @@ func (core *Core) changed(c consensus.LeaderChange) {
 		core.Actors.Lead(int(c.Group), c.Term)
 	default:
 		core.Actors.Yield(int(c.Group))
-	}
-}
-
-// salvage offers what the journal holds from before the restart.
-func (core *Core) salvage() {
-	n := 0
-	err := core.db.Journal().Each(func(_ string, value []byte) (bool, error) {
-		n++
-		if err := core.Actors.Salvage(value); err != nil {
-			core.log.Error("journal entry could not be offered", "err", err)
-		}
-		return true, nil
-	})
-	if err != nil {
-		core.log.Error("journal could not be read", "err", err)
-	}
-	if n > 0 {
-		core.log.Info("answers of providers found in the journal", "count", n)
 	}
 }
 

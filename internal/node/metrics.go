@@ -69,7 +69,21 @@ func actorFigures(s *actors.System) figures {
 	counter(requests, requestsHelp, &c.Unrecognised, "outcome", "unrecognised")
 	counter("accounts_needs_reauth_total", "Accounts that went to needs_reauth.", &c.NeedsReauth)
 	counter("refresh_interrupted_total", "Claims found without an outcome.", &c.Interrupted)
-	counter("refresh_salvaged_total", "Interrupted refreshes whose answer was found in the journal.", &c.Salvaged)
+	const salvaged, salvagedHelp = "refresh_salvaged_total", "Interrupted refreshes whose answer was found, by where: in this node's journal, at another node that was asked for it, or offered by one."
+	counter(salvaged, salvagedHelp, &c.Salvaged, "from", "journal")
+	counter(salvaged, salvagedHelp, &c.SalvagedByFate, "from", "fate")
+	counter(salvaged, salvagedHelp, &c.SalvagedByOffer, "from", "offer")
+	const fates, fatesHelp = "refresh_fates_total", "What other nodes said of claims of theirs that were found here without an outcome."
+	counter(fates, fatesHelp, &c.FatesNeverSent, "fate", "never_sent")
+	counter(fates, fatesHelp, &c.FatesInFlight, "fate", "in_flight")
+	counter(fates, fatesHelp, &c.FatesAnswered, "fate", "answered")
+	counter(fates, fatesHelp, &c.FatesUnknown, "fate", "unknown")
+	counter(fates, fatesHelp, &c.FatesUntold, "fate", "untold")
+	const offers, offersHelp = "refresh_offers_total", "Answers of journals: made and taken count this node's, offered to the owners of their accounts; received counts what was offered to accounts owned here."
+	counter(offers, offersHelp, &c.OffersMade, "what", "made")
+	counter(offers, offersHelp, &c.OffersTaken, "what", "taken")
+	counter(offers, offersHelp, &c.OffersReceived, "what", "received")
+	counter("refresh_answers_dropped_total", "Answers in this node's journal that were given up: nobody took them for a week, or they are unreadable.", &c.AnswersDropped)
 	counter("refresh_uncertain_retries_total", "Refresh tokens of interrupted refreshes presented once more.", &c.UncertainRetries)
 	counter("refresh_outcomes_lost_total", "Grants lost because the answer of a refresh was lost.", &c.OutcomesLost)
 	counter("refresh_discarded_total", "Answers for credentials that had been replaced meanwhile.", &c.Discarded)
