@@ -13,24 +13,27 @@ import (
 //
 // Entries stay in the store until the account's own commit moves them. The
 // scheduler walks them behind a cursor; entries that cannot go now (their
-// integration's lane is closed or crowded) are passed over, and the walk begins again
-// when that may have changed.
+// integration's lane is closed or crowded, or it has its share of the places)
+// are passed over, and the walk begins again when that may have changed.
 type scheduler struct {
 	shard *shard
-	// inFlight are the accounts that were woken and have not reported back;
-	// bounded by Policy.ShardConcurrency. Guarded by mu, like nudged.
+	// inFlight are the accounts that were woken and have not reported back, with
+	// their integration; bounded by Policy.ShardConcurrency. Guarded by mu, like
+	// all down to lookAt.
 	mu       sync.Mutex
-	inFlight map[credential.Ref]struct{}
-	starved  bool      // entries wait for room in inFlight
-	nudged   time.Time // the earliest entry written since the last look
-	lookAt   time.Time // when the run looks again by itself
+	inFlight map[credential.Ref]string
+	byID     map[string]int      // how many of them each integration has
+	passed   map[string]struct{} // integrations that have their share, and more to do
+	starved  bool                // entries wait for room in inFlight
+	nudged   time.Time           // the earliest entry written since the last look
+	lookAt   time.Time           // when the run looks again by itself
 	signal   chan struct{}
 
 	stop, stopped chan struct{} // of the run under way
 }
 
 func newScheduler(sh *shard) *scheduler {
-	return &scheduler{shard: sh, inFlight: make(map[credential.Ref]struct{}), signal: make(chan struct{}, 1)}
+	return &scheduler{shard: sh, inFlight: make(map[credential.Ref]string), byID: make(map[string]int), passed: make(map[string]struct{}), signal: make(chan struct{}, 1)}
 }
 
 // start begins the walk; close ends it and waits. They alternate.
@@ -38,6 +41,8 @@ func (s *scheduler) start() {
 	s.stop, s.stopped = make(chan struct{}), make(chan struct{})
 	s.mu.Lock()
 	clear(s.inFlight)
+	clear(s.byID)
+	clear(s.passed)
 	s.mu.Unlock()
 	go s.run(s.stop, s.stopped)
 }
@@ -73,10 +78,23 @@ func (s *scheduler) rescan() { s.nudge(time.Unix(0, 1)) }
 // finished says that a woken account has been dealt with.
 func (s *scheduler) finished(ref credential.Ref) {
 	s.mu.Lock()
-	delete(s.inFlight, ref)
+	more := false
+	if in, ok := s.inFlight[ref]; ok {
+		delete(s.inFlight, ref)
+		if s.byID[in]--; s.byID[in] == 0 {
+			delete(s.byID, in)
+		}
+		if _, passed := s.passed[in]; passed && s.byID[in] <= s.share()/2 {
+			delete(s.passed, in)
+			more = true
+		}
+	}
 	starved := s.starved
 	s.starved = false
 	s.mu.Unlock()
+	if more {
+		s.rescan()
+	}
 	if starved {
 		s.wakeUp()
 	}
@@ -180,17 +198,32 @@ func (s *scheduler) dispatch(e credential.Due, w *walk, now time.Time) {
 		}
 		return
 	}
-	s.mu.Lock()
-	_, busy := s.inFlight[e.Ref]
-	if !busy {
-		s.inFlight[e.Ref] = struct{}{}
-	}
-	s.mu.Unlock()
-	if busy {
+	if !s.take(e) {
 		return
 	}
 	s.shard.sys.counters.ScheduledLag.observe(now.Sub(e.At))
 	s.shard.send(due{signal{e.Ref, func() { s.finished(e.Ref) }}})
+}
+
+// share is how many accounts of one integration may be in flight: a slow
+// provider leaves places to the others.
+func (s *scheduler) share() int { return max(1, s.shard.sys.policy.ShardConcurrency*3/4) }
+
+// take gives an account a place, unless it has one or its integration has its
+// share of them.
+func (s *scheduler) take(e credential.Due) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, busy := s.inFlight[e.Ref]; busy {
+		return false
+	}
+	if s.byID[e.Integration] >= s.share() {
+		s.passed[e.Integration] = struct{}{}
+		return false
+	}
+	s.inFlight[e.Ref] = e.Integration
+	s.byID[e.Integration]++
+	return true
 }
 
 // room reports whether another account may be woken; where not, the next

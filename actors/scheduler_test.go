@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -10,31 +11,44 @@ import (
 	"github.com/grantd/grantd/credential"
 )
 
+func TestProviderThatAnswersSlowlyDoesNotHoldUpTheScheduleOfTheOthers(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.stop()
+		r.policy.ShardConcurrency = 4
+		r.ints.others = []actors.Integration{{ID: "slow", Provider: "slow", Version: 1, Rotates: true}}
+		r.start()
+		slow, others := r.accounts("slow", 400, 5*time.Minute), r.accounts("demo", 8, 6*time.Minute)
+		r.faults.set(func(f *faults) {
+			f.call = func(ctx context.Context) *credential.Failure {
+				if ctx.Value(integrationKey{}) == "slow" {
+					time.Sleep(9 * time.Second)
+				}
+				return nil
+			}
+		})
+		time.Sleep(5*time.Minute + 45*time.Second)
+		for _, ref := range others {
+			if a := r.get(ref); a.Generation != 2 {
+				t.Errorf("%s waits for those of the slow provider", ref)
+			}
+		}
+		time.Sleep(8 * time.Minute)
+		for _, ref := range slow {
+			if a := r.get(ref); a.Generation != 2 {
+				t.Errorf("%s was forgotten", ref)
+			}
+		}
+		r.kept()
+	})
+}
+
 func TestSlowProviderDoesNotHoldUpTheScheduleOfTheOthers(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.stop()
 		r.policy.ShardConcurrency = 4
 		r.ints.others = []actors.Integration{{ID: "slow", Provider: "slow", Version: 1, Rotates: true, RatePerSecond: 1, Burst: 1}}
 		r.start()
-		add := func(integration string, n int, life time.Duration) (refs []credential.Ref) {
-			for i := range n {
-				tok, err := r.provider.NewGrant("demo-basic", "user", nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				ref := credential.Ref{Tenant: "acme", ID: fmt.Sprint(integration, i)}
-				_, _, err = r.system.Import(t.Context(), credential.Import{
-					Ref: ref, Integration: integration, Kind: credential.KindOAuth2,
-					Secret: tok.AccessToken, RefreshToken: tok.RefreshToken, ExpiresAt: time.Now().Add(life),
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				refs = append(refs, ref)
-			}
-			return refs
-		}
-		slow, others := add("slow", 400, 5*time.Minute), add("demo", 8, 6*time.Minute)
+		slow, others := r.accounts("slow", 400, 5*time.Minute), r.accounts("demo", 8, 6*time.Minute)
 		time.Sleep(6 * time.Minute)
 		for _, ref := range others {
 			if a := r.get(ref); a.Generation != 2 {
@@ -84,4 +98,25 @@ func TestBrokenIntegrationIsLeftAloneButForAProbeAndComesBackByItself(t *testing
 		}
 		r.kept()
 	})
+}
+
+// accounts imports grants of the strict provider into an integration.
+func (r *rig) accounts(integration string, n int, life time.Duration) (refs []credential.Ref) {
+	r.t.Helper()
+	for i := range n {
+		tok, err := r.provider.NewGrant("demo-basic", "user", nil)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		ref := credential.Ref{Tenant: "acme", ID: fmt.Sprint(integration, i)}
+		_, _, err = r.system.Import(r.t.Context(), credential.Import{
+			Ref: ref, Integration: integration, Kind: credential.KindOAuth2,
+			Secret: tok.AccessToken, RefreshToken: tok.RefreshToken, ExpiresAt: time.Now().Add(life),
+		})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		refs = append(refs, ref)
+	}
+	return refs
 }
