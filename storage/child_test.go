@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -22,6 +23,8 @@ func TestMain(m *testing.M) {
 		goleak.VerifyTestMain(m)
 	case "hold":
 		hold(os.Args[1])
+	case "hanging":
+		appendUntilHanging(os.Args[1])
 	default:
 		appendUntilFault(role, os.Args[1])
 	}
@@ -42,6 +45,30 @@ func hold(dir string) {
 	_, err = io.ReadAll(os.Stdin)
 	fatal(err)
 	fatal(db.Close())
+}
+
+// appendUntilHanging appends to a log until a sync hangs for good.
+func appendUntilHanging(limit string) {
+	stall, err := time.ParseDuration(limit)
+	fatal(err)
+	disk := storagetest.NewDisk()
+	db, err := Open("data", Options{FS: disk.FS(), StallLimit: stall, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	fatal(err)
+	log, err := db.Group(1).Log()
+	fatal(err)
+	for i := uint64(1); ; i++ {
+		if i == 20 {
+			disk.BeforeWrite(func(w storagetest.Write) error {
+				if w.Kind == storagetest.Sync && strings.HasSuffix(w.Path, ".log") {
+					fmt.Println("hangs")
+					select {}
+				}
+				return nil
+			})
+		}
+		fatal(log.Append([]Entry{entry(i)}))
+		fmt.Println("acknowledged", i)
+	}
 }
 
 // appendUntilFault appends to a log and says what is acknowledged, until the

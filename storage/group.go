@@ -15,7 +15,7 @@ import (
 
 // Group is the key space of one raft group: its log, its stable values, and
 // its replicated state. Reads may run at any time beside each other and beside
-// one writer; Apply and Import have one caller at a time between them.
+// one writer; Begin, Apply and Import have one caller at a time between them.
 type Group struct {
 	db      *DB
 	id      uint16
@@ -58,6 +58,21 @@ func (g *Group) readApplied() (Applied, error) {
 	}
 	defer func() { _ = closer.Close() }()
 	return decodeApplied(v)
+}
+
+// Begin sets where the state of a new group begins, as if an entry at a.Index
+// had been applied, and returns when that is synced. The group must not have
+// applied anything.
+func (g *Group) Begin(a Applied) error {
+	v, err := encodeApplied(a)
+	if err == nil {
+		err = g.db.pdb.Set(appliedKey(g.id), v, pebble.Sync)
+	}
+	if err != nil {
+		return fmt.Errorf("begin group %d: %w", g.id, err)
+	}
+	g.applied.Store(&a)
+	return nil
 }
 
 func encodeApplied(a Applied) ([]byte, error) {

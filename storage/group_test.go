@@ -2,8 +2,11 @@ package storage
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"testing"
+
+	"github.com/grantd/grantd/storage/storagetest"
 )
 
 func TestGetGivesACopyWithItsRevision(t *testing.T) {
@@ -67,5 +70,23 @@ func TestMetricsTellWhatTheStoreHolds(t *testing.T) {
 	apply(t, db.Group(1), 1, Batch{Puts: []Put{{Key: []byte("k"), Value: make([]byte, 100_000)}}})
 	if m := db.Metrics(); m.WALBytes < 100_000 || m.DiskBytes == 0 || m.MemTableBytes == 0 {
 		t.Errorf("metrics %+v", m)
+	}
+}
+
+func TestGroupBeginsWhereItIsTold(t *testing.T) {
+	disk := storagetest.NewDisk()
+	db := openOn(t, disk.FS())
+	want := Applied{Index: 4, Term: 2, ConfIndex: 4, Conf: []byte("voters")}
+	if err := db.Group(1).Begin(want); err != nil {
+		t.Fatal(err)
+	}
+	for name, g := range map[string]*Group{"at once": db.Group(1), "after a crash": openOn(t, disk.Crash(0, 1).FS()).Group(1)} {
+		if got, err := g.Applied(); !reflect.DeepEqual(got, want) || err != nil {
+			t.Errorf("%s: %+v (%v)", name, got, err)
+		}
+		apply(t, g, 5, Batch{Puts: []Put{put("k", "v")}})
+		if v, rev, err := g.Get([]byte("k")); string(v) != "v" || rev != 5 || err != nil {
+			t.Errorf("%s: then %q at %d (%v)", name, v, rev, err)
+		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 //	j | key                    journal of this node
 //	n | name                   records of this node alone
 //	l | group | index          raft log
-//	s | group | name           raft's term and vote
+//	s | group | name           raft's term and vote; where a destroyed log ended
 //	d | group | 0x00           applied index, term, configuration
 //	d | group | 0x01 | key     replicated state
 //

@@ -41,8 +41,10 @@ type Options struct {
 	MemTableBytes uint64
 	// StallLimit is how long a single write or sync may hang before the process
 	// ends, so that another replica can lead: a hanging disk stops a raft group
-	// while its heartbeats go on. It watches the real disk only (FS is nil). 0:
-	// DefaultStallLimit; negative: no limit.
+	// while its heartbeats go on. It is noticed up to 2 s later. Where other
+	// replicas can take over, a few seconds are right; a node alone gains nothing
+	// from giving up. 0: DefaultStallLimit on the real disk (FS is nil), no limit
+	// elsewhere; negative: no limit.
 	StallLimit time.Duration
 }
 
@@ -59,8 +61,11 @@ func (o Options) withDefaults() Options {
 	if o.MemTableBytes == 0 {
 		o.MemTableBytes = DefaultMemTableBytes
 	}
-	if o.StallLimit == 0 {
+	if o.StallLimit == 0 && o.FS == nil {
 		o.StallLimit = DefaultStallLimit
+	}
+	if o.FS == nil {
+		o.FS = vfs.Default
 	}
 	return o
 }
@@ -77,13 +82,10 @@ func exitAfter(logger *slog.Logger) func(string) {
 
 // fileSystem returns the file system to use and what ends its watchdog.
 func (o Options) fileSystem(f failer) (vfs.FS, io.Closer) {
-	if o.FS != nil {
+	if o.StallLimit <= 0 {
 		return o.FS, nopCloser{}
 	}
-	if o.StallLimit < 0 {
-		return vfs.Default, nopCloser{}
-	}
-	return vfs.WithDiskHealthChecks(vfs.Default, o.StallLimit, nil, f.diskSlow)
+	return vfs.WithDiskHealthChecks(o.FS, o.StallLimit, nil, f.diskSlow)
 }
 
 type nopCloser struct{}
