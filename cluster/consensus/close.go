@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"time"
-
-	"github.com/hashicorp/raft"
 )
 
 // Close ends all groups, in order: new proposals are refused, those under way
@@ -21,79 +22,148 @@ func (h *Host) Close(ctx context.Context) error {
 	return h.closeErr
 }
 
-// drainLimit bounds how long Close waits for proposals that are under way: a
-// leader that can reach its majority needs milliseconds, and one that cannot
-// will not end them.
-const drainLimit = 5 * time.Second
-
 func (h *Host) close(ctx context.Context) error {
-	groups := h.all()
-	drain(ctx, groups)
-	err := stopRaft(ctx, groups)
-	for _, g := range groups {
-		g.lost()
+	var err error
+	if !await(ctx, h.ops.shut()) {
+		err = fmt.Errorf("consensus: a group is still being opened or closed: %w", context.Cause(ctx))
 	}
+	err = errors.Join(err, endAll(ctx, h.takeAll()))
 	close(h.stop)
-	h.done.Wait() // raft's shutdown has released whatever they could wait for
-	for _, g := range groups {
-		if !await(ctx, g.store.shut()) {
-			err = errors.Join(err, fmt.Errorf("consensus: group %d still uses the store: %w", g.id, context.Cause(ctx)))
+	h.done.Wait()
+	return err
+}
+
+// takeAll moves all groups to those that are ending and returns them.
+func (h *Host) takeAll() []*Group {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.Copy(h.ending, h.groups)
+	clear(h.groups)
+	return slices.Collect(maps.Values(h.ending))
+}
+
+// endAll ends groups beside each other.
+func endAll(ctx context.Context, groups []*Group) error {
+	errs := make([]error, len(groups))
+	var all sync.WaitGroup
+	for i, g := range groups {
+		all.Go(func() { _, errs[i] = g.end(ctx) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// CloseGroup ends one group as Close does, its loss of leadership reported
+// included; the others go on. With destroy it then deletes all that the store
+// holds of the group, at once, whether the group was open or not, but for what
+// the node has promised: its term, its vote, and how far its log went. OpenGroup
+// with Join begins it anew. A leader had better move its leadership first (see
+// [Group.Transfer]). What is not there need not be closed or destroyed: nil.
+//
+// Destroying a replica that is still counted on leaves committed entries on
+// fewer nodes than a majority. So first close the group without destroy, then
+// ask its leader with [Group.ConfirmMembers], and only if the node is not named
+// call CloseGroup again, with destroy.
+//
+// Errors: credential.ErrConflict, the group is being opened or closed already;
+// the context's, it could not be ended in time, and nothing was deleted: call
+// CloseGroup again.
+func (h *Host) CloseGroup(ctx context.Context, id uint16, destroy bool) error {
+	release, err := h.claim(id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if g := h.take(id); g != nil {
+		ended, endErr := g.end(ctx)
+		if !ended {
+			return endErr
 		}
+		h.mu.Lock()
+		delete(h.ending, id)
+		h.mu.Unlock()
+		err = endErr
+	}
+	if destroy {
+		err = errors.Join(err, h.destroy(id))
 	}
 	return err
 }
 
+// destroy deletes what the store holds of a group that is closed.
+func (h *Host) destroy(id uint16) error {
+	state := h.cfg.DB.Group(id)
+	exists, err := state.Exists()
+	if err == nil && exists {
+		err = state.Destroy()
+	}
+	if err != nil {
+		return fmt.Errorf("consensus: %w", err)
+	}
+	return nil
+}
+
+// take moves a group to those that are ending and returns it; nil: it is
+// neither open nor ending.
+func (h *Host) take(id uint16) *Group {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if g := h.groups[id]; g != nil {
+		delete(h.groups, id)
+		h.ending[id] = g
+	}
+	return h.ending[id]
+}
+
+// drainLimit bounds how long a group's end waits for proposals that are under
+// way: a leader that can reach its majority needs milliseconds, and one that
+// cannot will not end them.
+const drainLimit = 5 * time.Second
+
+// end ends the group, in order, and reports whether it has ended: if ctx was too
+// short it has not, and end may be called again. A group that has ended may
+// still have had trouble with its wires or its spool.
+func (g *Group) end(ctx context.Context) (ended bool, err error) {
+	g.drain(ctx)
+	g.shutdown()
+	stopped := await(ctx, g.stopped)
+	g.lost()
+	g.halt.Do(func() { close(g.stop) })
+	g.done.Wait() // raft's shutdown has released whatever they could wait for
+	switch {
+	case !stopped:
+		return false, fmt.Errorf("consensus: raft of group %d did not stop in time: %w", g.id, context.Cause(ctx))
+	case !await(ctx, g.work.shut()) || !await(ctx, g.store.shut()):
+		return false, fmt.Errorf("consensus: group %d still uses the store: %w", g.id, context.Cause(ctx))
+	}
+	if err := errors.Join(g.stopErr, g.snaps.drop()); err != nil {
+		return true, fmt.Errorf("consensus: group %d has ended, but: %w", g.id, err)
+	}
+	return true, nil
+}
+
+// shutdown shuts raft down; stopped tells when it is. The future is that of the
+// first call: a second call's does not wait.
+func (g *Group) shutdown() {
+	g.quit.Do(func() {
+		f := g.raft.Shutdown()
+		go func() {
+			g.stopErr = f.Error()
+			close(g.stopped)
+		}()
+	})
+}
+
 // drain lets no proposal in any more and waits for those that are under way,
 // for at most half of the time that is left.
-func drain(ctx context.Context, groups []*Group) {
+func (g *Group) drain(ctx context.Context) {
 	limit := drainLimit
 	if end, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(end)/2)
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	for _, g := range groups {
-		g.calls.shut()
-	}
-	for _, g := range groups {
-		await(ctx, g.calls.shut())
-	}
-}
-
-// all returns the groups that were started.
-func (h *Host) all() []*Group {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var all []*Group
-	for _, g := range h.groups {
-		all = append(all, g)
-	}
-	return all
-}
-
-// stopRaft shuts all groups' raft down at once and waits for them. The futures
-// are those of the first call: a second call's do not wait.
-func stopRaft(ctx context.Context, groups []*Group) error {
-	futures := make([]raft.Future, len(groups))
-	for i, g := range groups {
-		futures[i] = g.raft.Shutdown()
-	}
-	stopped := make(chan error, 1)
-	go func() {
-		var errs []error
-		for i, f := range futures {
-			if err := f.Error(); err != nil {
-				errs = append(errs, fmt.Errorf("consensus: stop group %d: %w", groups[i].id, err))
-			}
-		}
-		stopped <- errors.Join(errs...)
-	}()
-	select {
-	case err := <-stopped:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("consensus: raft did not stop in time: %w", context.Cause(ctx))
-	}
+	await(ctx, g.calls.shut())
 }
 
 // await reports whether c was closed before ctx ended.

@@ -5,98 +5,141 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/hashicorp/raft"
-
 	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/storage/storagetest"
 )
 
-// cluster is a few nodes whose groups are connected in memory.
+// cluster is a few nodes whose groups, shard 0 and meta, are connected in memory.
 type cluster struct {
 	t      *testing.T
 	timing Timing
-	voters []Voter
-	disks  map[string]vfs.FS
+	voters []string
+	net    *network
+	disks  map[string]*storagetest.Disk
+	mu     sync.Mutex // for those who look while nodes come and go
 	nodes  map[string]*node
-	wires  map[string]map[uint16]*raft.InmemTransport
+	dead   []*node // crashed; what is left of them in memory ends with the test
+	// before is told of each step of reach; nil: nobody is.
+	before func(step, leader, target string)
 }
 
 func newCluster(t *testing.T, timing Timing, names ...string) *cluster {
-	c := &cluster{t: t, timing: timing, disks: map[string]vfs.FS{}, nodes: map[string]*node{}, wires: map[string]map[uint16]*raft.InmemTransport{}}
-	for _, name := range names {
-		c.voters = append(c.voters, Voter{Node: name, Address: name})
-		c.disks[name] = vfs.NewMem()
-	}
-	return c
+	return &cluster{t: t, timing: timing, voters: names, net: newNetwork(), disks: map[string]*storagetest.Disk{}, nodes: map[string]*node{}}
 }
 
-// start runs a node and connects it to all that run.
-func (c *cluster) start(name string, join bool) *node {
+// boot runs a node without its groups.
+func (c *cluster) boot(name string) *node {
 	c.t.Helper()
 	if c.disks[name] == nil {
-		c.disks[name] = vfs.NewMem()
-	}
-	c.wires[name] = map[uint16]*raft.InmemTransport{}
-	for _, id := range []uint16{0, MetaGroup} {
-		_, c.wires[name][id] = raft.NewInmemTransport(raft.ServerAddress(name))
-	}
-	for other := range c.nodes {
-		c.connect(name, other)
+		c.disks[name] = storagetest.NewDisk()
 	}
 	cfg := config(name, 1)
-	cfg.Timing, cfg.Voters, cfg.Join = c.timing, c.voters, join
-	cfg.Transport = func(group uint16) (raft.Transport, error) { return c.wires[name][group], nil }
-	c.nodes[name] = startNode(c.t, c.disks[name], cfg)
-	return c.nodes[name]
+	cfg.Timing = c.timing
+	cfg.Transport = c.net.transport(name)
+	n := startNode(c.t, c.disks[name].FS(), cfg)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nodes[name] = n
+	return n
 }
 
-func (c *cluster) connect(a, b string) {
-	for id := range c.wires[a] {
-		c.wires[a][id].Connect(raft.ServerAddress(b), c.wires[b][id])
-		c.wires[b][id].Connect(raft.ServerAddress(a), c.wires[a][id])
+// start runs a node and its groups, which it founds with the others or joins.
+func (c *cluster) start(name string, join bool) *node {
+	c.t.Helper()
+	n := c.boot(name)
+	s := Start{Voters: c.voters}
+	if join {
+		s = Start{Join: true}
+	}
+	for _, id := range []uint16{0, MetaGroup} {
+		if _, err := n.host.OpenGroup(id, s); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	return n
+}
+
+// startAll runs all voters.
+func (c *cluster) startAll() {
+	for _, name := range c.voters {
+		c.start(name, false)
 	}
 }
 
-// cut separates a node from all others, both ways.
-func (c *cluster) cut(name string) {
-	for other := range c.nodes {
-		if other == name {
-			continue
-		}
-		for id := range c.wires[name] {
-			c.wires[name][id].Disconnect(raft.ServerAddress(other))
-			c.wires[other][id].Disconnect(raft.ServerAddress(name))
+// cut separates a node from all others, both ways, or connects it again.
+func (c *cluster) cut(name string, cut bool) {
+	for other := range c.disks {
+		if other != name {
+			c.net.setCut(name, other, cut)
+			c.net.setCut(other, name, cut)
 		}
 	}
+}
+
+// take removes a node from those that run.
+func (c *cluster) take(name string) *node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.nodes[name]
+	delete(c.nodes, name)
+	return n
 }
 
 // stop closes a node; its disk stays.
 func (c *cluster) stop(name string) {
-	c.cut(name)
-	c.nodes[name].stop()
-	delete(c.nodes, name)
+	c.take(name).stop()
 	synctest.Wait()
+}
+
+// crash kills a node: nobody hears of it any more, and its disk loses what was
+// not synced. crashed is set before, so that nothing counts that it says later.
+func (c *cluster) crash(name string, seed uint64) {
+	n := c.take(name)
+	n.crashed.Store(true)
+	c.net.kill(name)
+	c.disks[name] = c.disks[name].Crash(50, seed)
+	c.dead = append(c.dead, n)
 }
 
 func (c *cluster) stopAll() {
 	for name := range maps.Clone(c.nodes) {
 		c.stop(name)
 	}
+	for _, n := range c.dead {
+		n.stop()
+	}
+	time.Sleep(time.Minute) // messages that nobody waits for
+}
+
+// group returns a node's replica of a group.
+func (c *cluster) group(name string, id uint16) *Group { return c.nodes[name].host.Group(id) }
+
+// serving returns a running node that leads the group, and its replica.
+func (c *cluster) serving(id uint16) (*node, *Group) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range c.nodes {
+		if g := n.host.Group(id); g != nil {
+			if _, ok := g.IsLeader(); ok {
+				return n, g
+			}
+		}
+	}
+	return nil, nil
 }
 
 // leader waits until one of the running nodes leads the group.
 func (c *cluster) leader(id uint16, except string) *Group {
 	c.t.Helper()
 	for range 1000 {
-		for name, n := range c.nodes {
-			if _, ok := n.host.Group(id).IsLeader(); ok && name != except {
-				return n.host.Group(id)
-			}
+		if n, g := c.serving(id); g != nil && n.host.cfg.Node != except {
+			return g
 		}
 		time.Sleep(10 * time.Millisecond) // virtual
 	}
@@ -130,12 +173,13 @@ func TestReplicaThatMissedTheLogGetsASnapshot(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, "the log is truncated", func() bool {
-			log, err := leader.State().Log()
-			return err == nil && log.FirstIndex() > 50
-		})
+		awaitTruncated(t, leader, 50)
 		late, joined := c.start("n3", false), c.start("n4", true)
-		if err := leader.raft.AddNonvoter("n4", "n4", 0, 0).Error(); err != nil {
+		m, err := leader.Members()
+		if err == nil {
+			err = leader.AddLearner(t.Context(), "n4", m.Index)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		for _, n := range []*node{late, joined} {
@@ -145,7 +189,7 @@ func TestReplicaThatMissedTheLogGetsASnapshot(t *testing.T) {
 			}
 		}
 		for name, disk := range c.disks {
-			eventually(t, "the spool of "+name+" is empty", func() bool { return len(spooled(t, disk)) == 0 })
+			eventually(t, "the spool of "+name+" is empty", func() bool { return len(spooled(t, disk.FS())) == 0 })
 		}
 		// It must stand on its own, too: after a restart, and as a leader's majority.
 		c.stop("n3")
@@ -187,13 +231,11 @@ func TestLeaderCutOffLosesItsLeadership(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, Timing{}, "n1", "n2", "n3")
 		defer c.stopAll()
-		for _, name := range []string{"n1", "n2", "n3"} {
-			c.start(name, false)
-		}
+		c.startAll()
 		old := c.leader(0, "")
 		term, _ := old.IsLeader()
 		changes := c.nodes[old.node].host.Leadership()
-		c.cut(old.node)
+		c.cut(old.node, true)
 		if _, err := old.Propose(t.Context(), set(t, "k", "cut off")); !errors.Is(err, credential.ErrUnknownOutcome) {
 			t.Errorf("under way when leadership was lost: %v", err)
 		}
@@ -221,11 +263,7 @@ func TestLeaderCutOffLosesItsLeadership(t *testing.T) {
 		if _, err := next.Propose(t.Context(), set(t, "k", "majority")); err != nil {
 			t.Error(err)
 		}
-		for other := range c.nodes {
-			if other != old.node {
-				c.connect(old.node, other)
-			}
-		}
+		c.cut(old.node, false)
 		eventually(t, "the old leader follows", func() bool { return read(old, "k") == "majority" })
 	})
 }
@@ -273,9 +311,7 @@ func TestOneOfManyEqualProposalsWins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, Timing{}, "n1", "n2", "n3")
 		defer c.stopAll()
-		for _, name := range []string{"n1", "n2", "n3"} {
-			c.start(name, false)
-		}
+		c.startAll()
 		leader := c.leader(0, "")
 		rev := uint64(0)
 		for round := range 10 {
@@ -321,7 +357,7 @@ func TestCloseEndsProposalsThatCannotBeCommitted(t *testing.T) {
 		c.start("n2", false)
 		time.Sleep(3 * time.Hour)
 		leader := c.leader(0, "")
-		c.cut(leader.node)
+		c.cut(leader.node, true)
 		errs := make(chan error, 300)
 		for i := range cap(errs) {
 			go func() {

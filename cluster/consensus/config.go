@@ -33,22 +33,13 @@ type Config struct {
 	FS vfs.FS
 	// Logger gets what raft warns of; nil: nothing.
 	Logger *slog.Logger
-	// Transport returns a group's connection to the other nodes. The Host closes
-	// it if it is a raft.WithClose. nil: this node is alone.
+	// Transport returns a group's connection to the other nodes; it is called
+	// each time when the group is opened. Its address, and all that it dials, are
+	// names of nodes. The Host closes it if it is a raft.WithClose. nil: this node
+	// is alone, and runs all groups.
 	Transport func(group uint16) (raft.Transport, error)
-	// Voters are the first voters of a group that is new on this node; all of
-	// them must be given the same. nil: this node alone.
-	Voters []Voter
-	// Join makes a group that is new on this node wait until its leader adds it.
-	Join bool
 	// Timing of elections and snapshots.
 	Timing Timing
-}
-
-// Voter is a member of a new group.
-type Voter struct {
-	Node    string
-	Address string // as the transport dials it
 }
 
 // DefaultShards is the number of shards where none is given.
@@ -109,9 +100,6 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if c.Voters == nil {
-		c.Voters = []Voter{{Node: c.Node, Address: c.Node}}
-	}
 	c.Timing = c.Timing.withDefaults()
 	return c
 }
@@ -127,9 +115,6 @@ func (c Config) Validate() error {
 	}
 	if c.SpoolDir == "" {
 		errs = append(errs, errors.New("no directory for snapshots given"))
-	}
-	if c.Transport == nil && (len(c.Voters) > 1 || c.Join) {
-		errs = append(errs, errors.New("a group of several nodes needs a transport"))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("consensus: %w", err)

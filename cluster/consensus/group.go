@@ -3,6 +3,8 @@ package consensus
 import (
 	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -15,19 +17,48 @@ import (
 const MetaGroup uint16 = 0xFFFF
 
 // Group is this node's replica of one raft group. All methods are safe for
-// concurrent use.
+// concurrent use. Once the group is closed, nothing is taken any more.
 type Group struct {
 	id      uint16
 	node    string // this node's name
 	raft    *raft.Raft
 	state   *storage.Group
 	machine *machine
+	snaps   *snapshots
 	ledger  *ledger
-	calls   gate // callers of Propose
+	calls   gate // callers of Propose and of changes
+	work    gate // what callers have left running
 	store   gate // raft's use of the database
 	queue   chan *proposal
-	notify  chan bool // from raft: leadership gained or lost
+	urgent  chan *proposal // barriers, which pass while the queue is held up
+	holds   chan bool      // to submit: hold up the queue, or let it go on
+	changes chan struct{}  // capacity 1: full while members or leadership are changed
+	members *bell          // rings when the configuration has changed
+	notify  chan bool      // from raft: leadership gained or lost
 	feed    *feed
+	stop    chan struct{}  // closed when raft has stopped
+	done    sync.WaitGroup // the goroutines that stop ends
+
+	quit    sync.Once     // shuts raft down
+	halt    sync.Once     // closes stop
+	stopped chan struct{} // closed when raft's goroutines are gone
+	stopErr error         // of raft's end; read it after stopped
+}
+
+// newGroup returns a group whose raft is yet to be started.
+func newGroup(id uint16, h *Host) *Group {
+	g := &Group{
+		id: id, node: h.cfg.Node, state: h.cfg.DB.Group(id), ledger: newLedger(h.boot), feed: h.feed, members: new(bell),
+		queue: make(chan *proposal, queueLen), urgent: make(chan *proposal), holds: make(chan bool),
+		changes: make(chan struct{}, 1), notify: make(chan bool), stop: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	changed := new(atomic.Pointer[func(keys [][]byte)])
+	if id == MetaGroup {
+		changed = &h.metaChanged // KV.OnChange outlives the group
+	}
+	g.machine = &machine{state: g.state, db: h.cfg.DB, ledger: g.ledger, changed: changed, members: g.members}
+	g.snaps = &snapshots{state: g.state, spool: h.spool, gate: &g.store}
+	return g
 }
 
 // ID returns the group's number.
@@ -50,6 +81,17 @@ func (g *Group) IsLeader() (term uint64, ok bool) {
 func (g *Group) Leader() (node string, term uint64) {
 	_, id := g.raft.LeaderWithID()
 	return string(id), g.raft.CurrentTerm()
+}
+
+// Progress returns the newest entry whose effects this node's state shows, and
+// the newest entry of its log. A replica lags behind by what its applied index
+// lacks to the leader's last one.
+func (g *Group) Progress() (applied, last uint64) {
+	a, err := g.state.Applied() // raft has read it already, so that it is in memory
+	if err != nil {
+		return 0, g.raft.LastIndex()
+	}
+	return a.Index, g.raft.LastIndex()
 }
 
 // Propose has batch, as package storage encodes it, applied by all replicas. It
@@ -83,7 +125,7 @@ func (g *Group) Barrier(ctx context.Context) error {
 
 func (g *Group) propose(ctx context.Context, batch []byte) (storage.Result, error) {
 	if !g.calls.enter() {
-		return storage.Result{}, fmt.Errorf("%w: node is shutting down", credential.ErrNotOwner)
+		return storage.Result{}, fmt.Errorf("%w: group %d is closed", credential.ErrNotOwner, g.id)
 	}
 	defer g.calls.leave()
 	p, err := g.ledger.add(batch)
@@ -125,51 +167,93 @@ func (g *Group) abandon(ctx context.Context, p *proposal) (storage.Result, error
 // the newest fn is called.
 func (g *Group) OnApply(fn func(keys [][]byte)) { g.machine.changed.Store(&fn) }
 
-// submit hands queued proposals to raft, in order, until stop is closed. It is
-// the only caller of raft's Apply: that call can wait for raft's loop, and
+// submit hands queued proposals to raft, in order, until the group is stopped.
+// It is the only caller of raft's Apply: that call can wait for raft's loop, and
 // nothing but raft's shutdown ends it.
-func (g *Group) submit(stop <-chan struct{}) {
+func (g *Group) submit() {
+	held := false
 	for {
+		queue := g.queue
+		if held {
+			queue = nil
+		}
 		select {
-		case p := <-g.queue:
+		case p := <-queue:
 			if p.send() {
 				g.raft.ApplyLog(raft.Log{Data: p.batch, Extensions: p.tag[:]}, 0)
 			}
-		case <-stop:
+		case p := <-g.urgent:
+			p.send() // not for the first time, maybe
+			g.raft.ApplyLog(raft.Log{Extensions: p.tag[:]}, 0)
+		case held = <-g.holds:
+		case <-g.stop:
 			return
 		}
 	}
 }
 
-// watch follows raft's word on leadership until stop is closed. Raft waits for
-// it to listen, so that a loss is known here before raft goes on. A gain is
-// told only once an empty entry of the new term was applied: then the state
-// holds all that earlier leaders have committed.
-func (g *Group) watch(stop <-chan struct{}) {
-	var (
-		barrier *proposal
-		queue   chan<- *proposal // nil unless the barrier is to be queued
-		reached <-chan outcome
-	)
+// watch follows raft's word on leadership until the group is stopped. Raft
+// waits for it to listen, so that a loss is known here before raft goes on. A
+// gain is told only once an empty entry of the new term was applied: then the
+// state holds all that earlier leaders have committed.
+func (g *Group) watch() {
+	var reached chan outcome
 	for {
 		select {
 		case leading := <-g.notify:
-			g.lost()
-			barrier, queue, reached = nil, nil, nil
+			g.lost() // ends the barrier of a leadership before, too
+			reached = nil
 			if leading {
-				barrier = g.ledger.addBarrier()
-				queue, reached = g.queue, barrier.done
+				barrier, answer := g.ledger.addBarrier(), make(chan outcome, 1)
+				g.done.Go(func() { answer <- g.settle(context.Background(), barrier, nil) })
+				reached = answer
 			}
-		case queue <- barrier:
-			queue = nil
 		case o := <-reached:
 			reached = nil
 			if o.err == nil {
 				g.ledger.gain(o.term)
 				g.feed.put(LeaderChange{Group: g.id, Leading: true, Term: o.term})
 			}
-		case <-stop:
+		case <-g.stop:
 			return
+		}
+	}
+}
+
+// A barrier is proposed again after barrierPause, then after twice as long, up
+// to barrierPauseMax.
+const (
+	barrierPause    = 10 * time.Millisecond
+	barrierPauseMax = 500 * time.Millisecond
+)
+
+// settle has a barrier applied here, which shows that raft takes proposals and
+// that all earlier ones have ended. It proposes it again and again, for raft
+// drops without a word what comes while it moves its leadership, and may do so
+// for a while after an attempt has failed. It ends with the leadership in which
+// the barrier was entered, with over, with the context or with the group.
+func (g *Group) settle(ctx context.Context, barrier *proposal, over <-chan struct{}) outcome {
+	defer g.ledger.forget(barrier)
+	pause := barrierPause
+	again := time.NewTimer(pause)
+	defer again.Stop()
+	urgent := g.urgent
+	for {
+		select {
+		case urgent <- barrier:
+			urgent = nil
+			again.Reset(pause)
+			pause = min(2*pause, barrierPauseMax)
+		case <-again.C:
+			urgent = g.urgent
+		case o := <-barrier.done:
+			return o
+		case <-over:
+			return outcome{err: credential.ErrNotOwner}
+		case <-ctx.Done():
+			return outcome{err: fmt.Errorf("%w: group %d: %w", credential.ErrNoQuorum, g.id, context.Cause(ctx))}
+		case <-g.stop:
+			return outcome{err: credential.ErrNotOwner}
 		}
 	}
 }
@@ -181,10 +265,10 @@ func (g *Group) lost() {
 	}
 }
 
-// campaign has a group of one voter elect itself now rather than after its
-// heartbeat time-out, by which followers wait for a leader that cannot exist.
-// Raft offers this through its configuration: shortening the time-out makes a
-// follower look at once.
+// campaign has a group whose only voter is this node elect it now rather than
+// after its heartbeat time-out, by which followers wait for a leader that cannot
+// exist. Raft offers this through its configuration: shortening the time-out
+// makes a follower look at once.
 func (g *Group) campaign(heartbeat time.Duration) error {
 	c := g.raft.ReloadableConfig()
 	c.HeartbeatTimeout = heartbeat

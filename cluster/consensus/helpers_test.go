@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,8 @@ type node struct {
 	fs   vfs.FS
 	db   *storage.DB
 	host *Host
+	// crashed is set before a crash: what the node says later does not count.
+	crashed atomic.Bool
 }
 
 // config is a small host's.

@@ -6,25 +6,32 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/raft"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/grantd/grantd/storage"
+	"github.com/grantd/grantd/credential"
 )
 
-// Host runs all groups of one node. All methods are safe for concurrent use.
+// Host runs the groups of one node. All methods are safe for concurrent use.
 type Host struct {
-	cfg    Config
-	spool  *spool
-	boot   uint64
-	feed   *feed
-	stop   chan struct{}
-	done   sync.WaitGroup // the goroutines that stop ends
-	mu     sync.Mutex
-	groups map[uint16]*Group // complete when Open returns
+	cfg         Config
+	spool       *spool
+	boot        uint64
+	feed        *feed
+	stop        chan struct{}
+	done        sync.WaitGroup                      // the goroutines that stop ends
+	metaChanged atomic.Pointer[func(keys [][]byte)] // see KV.OnChange
+	ops         gate                                // openings and closings of single groups
+
+	mu     sync.RWMutex
+	groups map[uint16]*Group // open
+	ending map[uint16]*Group // being closed, or not closed in time
+	busy   map[uint16]bool   // being opened or closed
 
 	closing  sync.Once
 	closeErr error
@@ -34,9 +41,11 @@ type Host struct {
 // syncs, which the store merges where they come together.
 const openParallel = 16
 
-// Open starts the meta group, then all shards, and returns when each is
-// running; who leads is told by [Host.Leadership]. A lone node leads all of
-// them within a few syncs of the disk.
+// Open returns a Host. On a node alone it starts the meta group, then all
+// shards, and each is running when Open returns; who leads is told by
+// [Host.Leadership], and the node leads all of them within a few syncs of the
+// disk. In a cluster no group is open yet: which ones the node holds is for
+// others to know, who call [Host.OpenGroup].
 func Open(cfg Config) (*Host, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -47,14 +56,17 @@ func Open(cfg Config) (*Host, error) {
 		return nil, fmt.Errorf("consensus: %w", err)
 	}
 	h := &Host{
-		cfg: cfg, spool: spool, boot: newBoot(), feed: newFeed(),
-		stop: make(chan struct{}), groups: make(map[uint16]*Group),
+		cfg: cfg, spool: spool, boot: newBoot(), feed: newFeed(), stop: make(chan struct{}),
+		groups: make(map[uint16]*Group), ending: make(map[uint16]*Group), busy: make(map[uint16]bool),
 	}
 	h.done.Go(func() { h.feed.run(h.stop) })
-	if err := h.startAll(); err != nil {
+	if cfg.Transport != nil {
+		return h, nil
+	}
+	if err := h.openAll(Start{Voters: []string{cfg.Node}}); err != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), openCleanup)
 		defer cancel()
-		return nil, errors.Join(fmt.Errorf("consensus: %w", err), h.Close(ctx))
+		return nil, errors.Join(err, h.Close(ctx))
 	}
 	return h, nil
 }
@@ -69,100 +81,56 @@ func newBoot() uint64 {
 	return binary.BigEndian.Uint64(b[:])
 }
 
-func (h *Host) startAll() error {
-	if err := h.start(MetaGroup); err != nil {
+// openAll opens the meta group, then all shards.
+func (h *Host) openAll(s Start) error {
+	if _, err := h.OpenGroup(MetaGroup, s); err != nil {
 		return err
 	}
 	var all errgroup.Group
 	all.SetLimit(openParallel)
 	for shard := range h.cfg.Shards {
-		all.Go(func() error { return h.start(uint16(shard)) })
+		all.Go(func() error {
+			_, err := h.OpenGroup(uint16(shard), s)
+			return err
+		})
 	}
 	return all.Wait()
 }
 
-// start runs one group.
-func (h *Host) start(id uint16) error {
-	state := h.cfg.DB.Group(id)
-	log, err := state.Log()
-	if err != nil {
-		return err
-	}
-	if err := h.prepare(state, log); err != nil {
-		return fmt.Errorf("group %d: %w", id, err)
-	}
-	g := &Group{
-		id: id, node: h.cfg.Node, state: state, ledger: newLedger(h.boot),
-		queue: make(chan *proposal, queueLen), notify: make(chan bool), feed: h.feed,
-	}
-	g.machine = &machine{state: state, db: h.cfg.DB, ledger: g.ledger}
-	// Raft waits for the watcher as soon as it leads.
-	h.done.Go(func() { g.watch(h.stop) })
-	if err := h.startRaft(g, log); err != nil {
-		return fmt.Errorf("group %d: %w", id, err)
-	}
-	h.done.Go(func() { g.submit(h.stop) })
-	h.mu.Lock()
-	h.groups[id] = g
-	h.mu.Unlock()
-	return nil
-}
-
-func (h *Host) startRaft(g *Group, log *storage.Log) error {
-	trans, err := h.transport(g.id)
-	if err != nil {
-		return err
-	}
-	logs := &logStore{log: log, db: h.cfg.DB, gate: &g.store}
-	stable := &stableStore{stable: g.state.Stable(), db: h.cfg.DB, gate: &g.store}
-	snaps := &snapshots{state: g.state, spool: h.spool, gate: &g.store}
-	cfg := h.cfg.raftConfig(g.id, h.cfg.Transport == nil, g.notify)
-	heartbeat := cfg.HeartbeatTimeout
-	cfg.HeartbeatTimeout += time.Millisecond // room for campaign to shorten it
-	cfg.ElectionTimeout = max(cfg.ElectionTimeout, cfg.HeartbeatTimeout)
-	if g.raft, err = raft.NewRaft(cfg, g.machine, logs, stable, snaps, trans); err != nil {
-		return errors.Join(err, closeTransport(trans))
-	}
-	if h.alone(g.raft) {
-		if err := g.campaign(heartbeat); err != nil {
-			return errors.Join(err, g.raft.Shutdown().Error())
-		}
-	}
-	return nil
-}
-
-// closeTransport closes what raft, which did not start, will not close.
-func closeTransport(t raft.Transport) error {
-	if c, ok := t.(raft.WithClose); ok {
-		return c.Close()
-	}
-	return nil
-}
-
-// transport returns the group's transport.
-func (h *Host) transport(group uint16) (raft.Transport, error) {
-	if h.cfg.Transport != nil {
-		return h.cfg.Transport(group)
-	}
-	_, t := raft.NewInmemTransport(raft.ServerAddress(h.cfg.Node))
-	return t, nil
-}
-
-// alone reports whether this node is a group's only member.
-func (h *Host) alone(r *raft.Raft) bool {
-	f := r.GetConfiguration()
-	if f.Error() != nil { // it answers from memory, at once
-		return false
-	}
-	servers := f.Configuration().Servers
-	return len(servers) == 1 && servers[0].ID == raft.ServerID(h.cfg.Node) && servers[0].Suffrage == raft.Voter
-}
-
-// Group returns a group, or nil where this node runs none of that number.
+// Group returns a group, or nil where it is not open on this node.
 func (h *Host) Group(id uint16) *Group {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.mu.RLock()
+	defer h.mu.RUnlock()
 	return h.groups[id]
+}
+
+// open returns a group, or credential.ErrNotOwner where it is not open.
+func (h *Host) open(id uint16) (*Group, error) {
+	g := h.Group(id)
+	if g == nil {
+		return nil, fmt.Errorf("%w: group %d is not open on this node", credential.ErrNotOwner, id)
+	}
+	return g, nil
+}
+
+// Groups returns the groups that are open, in the order of their numbers.
+func (h *Host) Groups() []*Group {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	all := slices.Collect(maps.Values(h.groups))
+	slices.SortFunc(all, func(a, b *Group) int { return int(a.id) - int(b.id) })
+	return all
+}
+
+// Resident returns the groups of which the store holds a log or a state, open or
+// not, in the order of their numbers. A replica that waits to be added has
+// neither.
+func (h *Host) Resident() ([]uint16, error) {
+	ids, err := h.cfg.DB.Groups()
+	if err != nil {
+		return nil, fmt.Errorf("consensus: %w", err)
+	}
+	return ids, nil
 }
 
 // Shards returns the number of groups that hold accounts: 0 to Shards()-1.

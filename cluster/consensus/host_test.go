@@ -226,29 +226,41 @@ func TestBarrierShowsEarlierEntries(t *testing.T) {
 	}
 }
 
-// TestOpenThatFailsLeavesNothingRunning: goleak sees what does.
-func TestOpenThatFailsLeavesNothingRunning(t *testing.T) {
-	fs := vfs.NewMem()
-	db, err := storage.Open("data", storage.Options{FS: fs})
-	if err != nil {
-		t.Fatal(err)
-	}
-	refused := errors.New("no such wire")
-	cfg := config("n1", 3)
-	cfg.DB, cfg.FS = db, fs
-	cfg.Transport = func(group uint16) (raft.Transport, error) {
-		if group == 2 {
-			return nil, refused
+// TestOpeningThatFailsLeavesNothingRunning: goleak sees what does. The group can
+// be opened when the cause is gone.
+func TestOpeningThatFailsLeavesNothingRunning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := errors.New("no such wire")
+		for _, c := range []struct {
+			name  string
+			trans func() (raft.Transport, error)
+			want  string
+		}{
+			{"no transport", func() (raft.Transport, error) { return nil, refused }, "no such wire"},
+			{"another address", func() (raft.Transport, error) { return newNetwork().open("n2", 0), nil }, `address is "n2"`},
+		} {
+			broken := true
+			cfg := config("n1", 3)
+			cfg.Transport = func(group uint16) (raft.Transport, error) {
+				if broken {
+					return c.trans()
+				}
+				return newNetwork().open("n1", group), nil
+			}
+			n := startNode(t, vfs.NewMem(), cfg)
+			if _, err := n.host.OpenGroup(2, Start{Voters: []string{"n1"}}); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: error %v, want %q", c.name, err, c.want)
+			}
+			if n.host.Group(2) != nil {
+				t.Errorf("%s: the group is open", c.name)
+			}
+			broken = false
+			if _, err := n.host.OpenGroup(2, Start{}); err != nil {
+				t.Errorf("%s: at the second attempt: %v", c.name, err)
+			}
+			n.stop()
 		}
-		_, wire := raft.NewInmemTransport("n1")
-		return wire, nil
-	}
-	if _, err := Open(cfg); !errors.Is(err, refused) {
-		t.Errorf("error %v, want %v", err, refused)
-	}
-	if err := db.Close(); err != nil {
-		t.Error(err)
-	}
+	})
 }
 
 func TestConfigSaysWhatIsWrong(t *testing.T) {
@@ -262,7 +274,6 @@ func TestConfigSaysWhatIsWrong(t *testing.T) {
 		"shards":    func(c *Config) { c.Shards = 1 << 20 },
 		"store":     func(c *Config) { c.DB = nil },
 		"directory": func(c *Config) { c.SpoolDir = "" },
-		"transport": func(c *Config) { c.Join = true },
 	} {
 		bad := good
 		change(&bad)

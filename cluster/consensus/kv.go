@@ -10,19 +10,25 @@ import (
 	"github.com/grantd/grantd/storage"
 )
 
-// KV is a group seen as keys and values with revisions. Every value has the
-// revision of its last write; revisions of a key only grow, and 0 means that
+// KV is the meta group seen as keys and values with revisions. Every value has
+// the revision of its last write; revisions of a key only grow, and 0 means that
 // the key does not exist. Reads are of this node's replica: after a write of
 // this node has returned they show it, and on a node that follows they may lag
-// behind the leader. It is safe for concurrent use.
-type KV struct{ g *Group }
+// behind the leader. While the group is not open on this node, everything fails
+// with credential.ErrNotOwner. It is safe for concurrent use.
+type KV struct{ h *Host }
 
-// KV returns the meta group as keys and values.
-func (h *Host) KV() *KV { return &KV{h.Group(MetaGroup)} }
+// KV returns the meta group as keys and values. It stays good whether the group
+// is open, closed, or opened again.
+func (h *Host) KV() *KV { return &KV{h} }
 
 // Get returns a copy of a value and its revision, or credential.ErrNotFound.
 func (kv *KV) Get(key string) (value []byte, rev uint64, err error) {
-	value, rev, err = kv.g.state.Get([]byte(key))
+	g, err := kv.h.open(MetaGroup)
+	if err != nil {
+		return nil, 0, err
+	}
+	value, rev, err = g.state.Get([]byte(key))
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, 0, fmt.Errorf("%w: key %q", credential.ErrNotFound, key)
 	}
@@ -33,8 +39,12 @@ func (kv *KV) Get(key string) (value []byte, rev uint64, err error) {
 // when Scan was called, until fn returns an error, which Scan then returns. fn
 // may keep key and value.
 func (kv *KV) Scan(prefix string, fn func(key string, value []byte, rev uint64) error) error {
+	g, err := kv.h.open(MetaGroup)
+	if err != nil {
+		return err
+	}
 	lo := []byte(prefix)
-	return kv.g.state.Scan(lo, prefixEnd(lo), func(key, value []byte, rev uint64) (bool, error) {
+	return g.state.Scan(lo, prefixEnd(lo), func(key, value []byte, rev uint64) (bool, error) {
 		return true, fn(string(key), bytes.Clone(value), rev)
 	})
 }
@@ -65,12 +75,16 @@ func (kv *KV) Delete(ctx context.Context, key string, expect uint64) error {
 }
 
 func (kv *KV) write(ctx context.Context, key string, expect uint64, b storage.Batch) (uint64, error) {
+	g, err := kv.h.open(MetaGroup)
+	if err != nil {
+		return 0, err
+	}
 	b.Checks = []storage.Check{{Key: []byte(key), Revision: expect}}
 	data, err := b.Encode()
 	if err != nil {
 		return 0, err
 	}
-	r, err := kv.g.Propose(ctx, data)
+	r, err := g.Propose(ctx, data)
 	if err != nil {
 		return 0, fmt.Errorf("write key %q: %w", key, err)
 	}
@@ -80,9 +94,10 @@ func (kv *KV) write(ctx context.Context, key string, expect uint64, b storage.Ba
 // OnChange has fn called with the keys that were written, by whatever node,
 // before a writer on this node gets its answer; nil: any key may have changed.
 // fn must not block or write. Only the newest fn is called. To fill a cache,
-// call OnChange first and read then, or a write in between is missed.
+// call OnChange first and read then, or a write in between is missed. The group
+// need not be open yet.
 func (kv *KV) OnChange(fn func(keys []string)) {
-	kv.g.OnApply(func(keys [][]byte) {
+	onApply := func(keys [][]byte) {
 		if keys == nil {
 			fn(nil)
 			return
@@ -92,5 +107,6 @@ func (kv *KV) OnChange(fn func(keys []string)) {
 			names[i] = string(k)
 		}
 		fn(names)
-	})
+	}
+	kv.h.metaChanged.Store(&onApply)
 }

@@ -59,6 +59,7 @@ type ledger struct {
 	term atomic.Uint64 // in which this node leads and its state is complete; 0: it does not lead. Written under mu.
 	last uint64        // number of the newest proposal
 	open map[uint64]*proposal
+	over chan struct{} // of the present leadership: closed when it ends; nil: there is none
 }
 
 func newLedger(boot uint64) *ledger {
@@ -136,6 +137,7 @@ func (l *ledger) gain(term uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.term.Store(term)
+	l.over = make(chan struct{})
 }
 
 // lose notes that the node does not lead, and ends all open proposals: those
@@ -153,7 +155,19 @@ func (l *ledger) lose() uint64 {
 		}
 		p.done <- o
 	}
+	if l.over != nil {
+		close(l.over)
+		l.over = nil
+	}
 	return l.term.Swap(0)
+}
+
+// tenure returns a channel that is closed when the present leadership ends; ok
+// is false while the node does not lead.
+func (l *ledger) tenure() (over <-chan struct{}, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.over, l.over != nil
 }
 
 // leading returns the term in which the node leads; 0: it does not lead.

@@ -97,6 +97,7 @@ func (s *logStore) DeleteRange(lo, hi uint64) error {
 // stableStore keeps raft's term and vote. A failed write ends the process, as
 // in [logStore].
 type stableStore struct {
+	state  *storage.Group
 	stable *storage.Stable
 	db     *storage.DB
 	gate   *gate
@@ -135,10 +136,28 @@ func (s *stableStore) Get(key []byte) ([]byte, error) {
 	return s.stable.Get(key)
 }
 
-// SetUint64 writes a number and syncs it.
+// lastVoteTerm is the name under which raft saves that it votes, for itself or
+// for another, before anything else of that vote.
+const lastVoteTerm = "LastVoteTerm"
+
+// errSilent is why a replica does not vote.
+var errSilent = errors.New("consensus: the replica was destroyed and lacks entries that it had before; it does not vote until it has them again")
+
+// SetUint64 writes a number and syncs it. A vote is refused while the replica
+// lacks entries that it has vouched for before it was destroyed; raft then does
+// not vote, and is not elected.
 func (s *stableStore) SetUint64(key []byte, value uint64) error {
 	s.enter()
 	defer s.gate.leave()
+	if string(key) == lastVoteTerm {
+		behind, err := s.state.Behind()
+		if err != nil {
+			return err
+		}
+		if behind {
+			return errSilent
+		}
+	}
 	s.saved(s.stable.SetUint64(key, value))
 	return nil
 }

@@ -3,6 +3,7 @@ package consensus
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
@@ -17,7 +18,8 @@ type machine struct {
 	state   *storage.Group
 	db      *storage.DB
 	ledger  *ledger
-	changed atomic.Pointer[func(keys [][]byte)] // nil: nobody asks for keys
+	changed *atomic.Pointer[func(keys [][]byte)] // nil inside: nobody asks for keys
+	members *bell                                // rings when the configuration has changed
 }
 
 var _ raft.BatchingFSM = (*machine)(nil)
@@ -47,6 +49,9 @@ func (m *machine) ApplyBatch(entries []*raft.Log) []any {
 		m.db.Fatal(fmt.Sprintf("group %d could not apply entries from %d: %v", m.state.ID(), entries[0].Index, err))
 	}
 	m.tell(commands, results)
+	if slices.ContainsFunc(commands, func(c storage.Command) bool { return c.Conf != nil }) {
+		m.members.ring()
+	}
 	m.ledger.answer(entries, results)
 	return make([]any, len(entries))
 }
@@ -101,6 +106,7 @@ func (m *machine) Restore(in io.ReadCloser) error {
 	if changed := m.changed.Load(); changed != nil {
 		(*changed)(nil)
 	}
+	m.members.ring()
 	return nil
 }
 

@@ -1,43 +1,62 @@
 package consensus
 
 import (
+	"errors"
 	"fmt"
-	"time"
+	"slices"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/storage"
 )
 
-// prepare makes a group's log fit its state and, where both are empty, writes
-// the first entry: the voters. It runs before raft does.
-func (h *Host) prepare(state *storage.Group, log *storage.Log) error {
+// prepare makes a group's log fit its state or, where the store holds nothing
+// of the group, begins it as s says. It runs before raft does.
+func prepare(state *storage.Group, log *storage.Log, s Start) error {
 	applied, err := state.Applied()
 	if err != nil {
 		return err
 	}
-	if applied.Index == 0 && log.LastIndex() == 0 {
-		if h.cfg.Join {
-			return nil
-		}
-		return h.bootstrap(log)
+	if applied.Index != 0 || log.LastIndex() != 0 {
+		return errors.Join(reconcile(applied, log), dropFirst(applied, log))
 	}
-	return reconcile(applied, log)
+	known, err := state.Known()
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(s.Voters) > 0 && !known:
+		return bootstrap(state, s.Voters)
+	case len(s.Voters) > 0 || s.Join:
+		return nil
+	}
+	return fmt.Errorf("%w: this node holds nothing of it, and was not told how it begins", credential.ErrNotFound)
 }
 
-// bootstrap writes the configuration that a new group begins with. Raft's own
-// BootstrapCluster saves a term before that entry, and a crash between the two
-// leaves a group that can neither be bootstrapped nor elect a leader. The entry
-// alone is one synced write, and all that raft needs: it begins with term 0 and
-// is elected for term 1, in which the entry already stands on every voter.
-func (h *Host) bootstrap(log *storage.Log) error {
+// bootstrap begins a group: the voters, as a state that has come to entry 1 of
+// term 1, the same on all of them. Raft's own BootstrapCluster saves a term and
+// writes that entry to the log. A crash between the two leaves a group that can
+// neither be bootstrapped again nor elect a leader, and no log may hold that
+// entry: see [dropFirst]. This is one synced write, and all that raft needs: it
+// begins with term 0 and is elected for term 1.
+func bootstrap(state *storage.Group, voters []string) error {
 	var c raft.Configuration
-	for _, v := range h.cfg.Voters {
-		c.Servers = append(c.Servers, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(v.Node), Address: raft.ServerAddress(v.Address)})
+	for _, name := range slices.Sorted(slices.Values(voters)) {
+		c.Servers = append(c.Servers, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(name), Address: raft.ServerAddress(name)})
 	}
-	return log.Append([]storage.Entry{{
-		Index: 1, Term: 1, Kind: uint8(raft.LogConfiguration), At: time.Now(), Data: raft.EncodeConfiguration(c),
-	}})
+	return state.Begin(storage.Applied{Index: 1, Term: 1, ConfIndex: 1, Conf: raft.EncodeConfiguration(c)})
+}
+
+// dropFirst removes entry 1, which groups were begun with by early versions. As
+// no leader has it, a replica that has no entry in common with a leader gets the
+// state, and never the log from its beginning, in which it may find itself a
+// voter of long ago.
+func dropFirst(applied storage.Applied, log *storage.Log) error {
+	if log.FirstIndex() != 1 || applied.Index == 0 {
+		return nil
+	}
+	return log.Truncate(1, 1)
 }
 
 // reconcile removes a log that the state has left behind: a crash after a

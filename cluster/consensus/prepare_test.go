@@ -49,3 +49,43 @@ func TestLogThatTheStateLeftBehindIsDropped(t *testing.T) {
 		})
 	}
 }
+
+// TestStoreOfAnEarlyVersionIsCarriedOn: its groups began with an entry of the
+// log, which goes once the state shows it.
+func TestStoreOfAnEarlyVersionIsCarriedOn(t *testing.T) {
+	disk := vfs.NewMem()
+	db, err := storage.Open("data", storage.Options{FS: disk})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := db.Group(0).Log()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := raft.Configuration{Servers: []raft.Server{{ID: "n1", Address: "n1"}}}
+	if err := log.Append([]storage.Entry{{Index: 1, Term: 1, Kind: uint8(raft.LogConfiguration), Data: raft.EncodeConfiguration(first)}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for start, wantFirst := range []uint64{1, 2, 2} {
+		n := startNode(t, disk, config("n1", 1))
+		log, err := n.host.Group(0).State().Log()
+		if err != nil || log.FirstIndex() != wantFirst {
+			t.Errorf("start %d: the log begins at %d (%v), want %d", start, log.FirstIndex(), err, wantFirst)
+		}
+		n.lead()
+		g := n.host.Group(0)
+		if start > 0 && read(g, "k") != "v" {
+			t.Errorf("start %d: k is %s", start, read(g, "k"))
+		}
+		if _, err := g.Propose(t.Context(), set(t, "k", "v")); err != nil {
+			t.Error(err)
+		}
+		if m, err := g.Members(); err != nil || len(m.Voters) != 1 || m.Index != 1 {
+			t.Errorf("start %d: members %+v (%v)", start, m, err)
+		}
+		n.stop()
+	}
+}

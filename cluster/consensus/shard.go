@@ -9,28 +9,56 @@ import (
 )
 
 // Shard is a group seen as the accounts in it, in words that know neither raft
-// nor the store. It is safe for concurrent use.
-type Shard struct{ g *Group }
+// nor the store. It stays good whether the group is open, closed, or opened
+// again; while it is not open on this node, everything fails with
+// credential.ErrNotOwner. It is safe for concurrent use.
+type Shard struct {
+	h  *Host
+	id uint16
+}
 
-// Shard returns the shard of a number, or nil where this node does not run it.
+// Shard returns the shard of a number, or nil where it is not open on this node.
 func (h *Host) Shard(id uint16) *Shard {
-	g := h.Group(id)
-	if g == nil || id == MetaGroup {
+	if h.Group(id) == nil {
 		return nil
 	}
-	return &Shard{g}
+	return h.Store(id)
+}
+
+// Store returns the shard of a number, open or not, for those who keep it; nil
+// where no shard has that number.
+func (h *Host) Store(id uint16) *Shard {
+	if int(id) >= h.cfg.Shards {
+		return nil
+	}
+	return &Shard{h, id}
 }
 
 // Term returns the term in which this node owns the shard; see [Group.IsLeader].
-func (s *Shard) Term() (term uint64, ok bool) { return s.g.IsLeader() }
+func (s *Shard) Term() (term uint64, ok bool) {
+	if g := s.h.Group(s.id); g != nil {
+		return g.IsLeader()
+	}
+	return 0, false
+}
 
 // Barrier returns when everything that was committed before the call can be
 // loaded; see [Group.Barrier].
-func (s *Shard) Barrier(ctx context.Context) error { return s.g.Barrier(ctx) }
+func (s *Shard) Barrier(ctx context.Context) error {
+	g, err := s.h.open(s.id)
+	if err != nil {
+		return err
+	}
+	return g.Barrier(ctx)
+}
 
 // Load returns an account's record and its revision, or credential.ErrNotFound.
 func (s *Shard) Load(ref credential.Ref) (credential.Account, uint64, error) {
-	return s.g.state.Account(ref)
+	g, err := s.h.open(s.id)
+	if err != nil {
+		return credential.Account{}, 0, err
+	}
+	return g.state.Account(ref)
 }
 
 // Commit writes a change of one account and returns the record's new revision.
@@ -42,7 +70,11 @@ func (s *Shard) Commit(ctx context.Context, c credential.Change) (rev uint64, er
 	if err != nil {
 		return 0, err
 	}
-	r, err := s.g.Propose(ctx, batch)
+	g, err := s.h.open(s.id)
+	if err != nil {
+		return 0, err
+	}
+	r, err := g.Propose(ctx, batch)
 	if err != nil {
 		return 0, err
 	}
@@ -52,23 +84,39 @@ func (s *Shard) Commit(ctx context.Context, c credential.Change) (rev uint64, er
 // History returns up to limit lines of an account's history, newest first,
 // numbered below below; 0: from the newest.
 func (s *Shard) History(ref credential.Ref, below uint64, limit int) (credential.History, error) {
-	return s.g.state.History(ref, below, limit)
+	g, err := s.h.open(s.id)
+	if err != nil {
+		return credential.History{}, err
+	}
+	return g.state.History(ref, below, limit)
 }
 
 // Accounts calls fn with the accounts of a tenant (empty: of all) after after,
 // in the order of tenant and id, until it returns false.
 func (s *Shard) Accounts(after credential.Ref, tenant string, fn func(credential.Account) (more bool)) error {
-	return s.g.state.Accounts(after, tenant, fn)
+	g, err := s.h.open(s.id)
+	if err != nil {
+		return err
+	}
+	return g.state.Accounts(after, tenant, fn)
 }
 
 // Due returns up to limit entries of the schedule that come after after (zero:
 // from the first) and are not later than until, in order.
 func (s *Shard) Due(until time.Time, after credential.Due, limit int) ([]credential.Due, error) {
-	return s.g.state.Due(until, after, limit)
+	g, err := s.h.open(s.id)
+	if err != nil {
+		return nil, err
+	}
+	return g.state.Due(until, after, limit)
 }
 
 // NextDue returns the time of the first entry of the schedule after after
 // (zero: of all); false where there is none.
 func (s *Shard) NextDue(after credential.Due) (at time.Time, ok bool, err error) {
-	return s.g.state.NextDue(after)
+	g, err := s.h.open(s.id)
+	if err != nil {
+		return time.Time{}, false, err
+	}
+	return g.state.NextDue(after)
 }

@@ -129,6 +129,19 @@ func (s *snapshots) keep(r *received) error {
 	return errors.Join(errs...)
 }
 
+// drop removes what arrived and was never restored. Nothing may arrive any more.
+func (s *snapshots) drop() error {
+	s.mu.Lock()
+	left := s.arrived
+	s.arrived = nil
+	s.mu.Unlock()
+	var errs []error
+	for _, r := range left {
+		errs = append(errs, r.file.remove())
+	}
+	return errors.Join(errs...)
+}
+
 // sink takes in one snapshot. Raft uses it from one goroutine at a time.
 type sink struct {
 	store *snapshots

@@ -133,7 +133,7 @@ func TestStragglersDoNotReachAClosedStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	logs := &logStore{log: log, db: n.db, gate: &g.store}
-	stable := &stableStore{stable: g.State().Stable(), db: n.db, gate: &g.store}
+	stable := &stableStore{state: g.State(), stable: g.State().Stable(), db: n.db, gate: &g.store}
 	snaps := &snapshots{state: g.State(), spool: n.host.spool, gate: &g.store}
 	n.stop()
 	if err := logs.GetLog(1, new(raft.Log)); err == nil {

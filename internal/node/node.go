@@ -166,7 +166,11 @@ func (n *Node) cluster(context.Context) (wire.Cluster, error) {
 	name := n.core.name
 	c := wire.Cluster{Nodes: []wire.Node{{ID: name, Addr: n.Addr(), State: wire.NodeAlive}}, Shards: []wire.Shard{}}
 	for id := range n.core.host.Shards() {
-		owner, term := n.core.host.Group(uint16(id)).Leader()
+		var owner string
+		var term uint64
+		if g := n.core.host.Group(uint16(id)); g != nil {
+			owner, term = g.Leader()
+		}
 		if owner == name {
 			c.Nodes[0].ShardsOwned++
 		}
