@@ -67,8 +67,12 @@ type Timing struct {
 
 // Fixed values of raft's configuration; DESIGN.md has the reasons.
 const (
-	commitTimeout    = 500 * time.Millisecond
-	maxAppendEntries = 64
+	// commitTimeout is also how long a follower of a silent group may go without
+	// hearing that its newest entries are committed. All nodes follow the meta
+	// group, and people wait for it.
+	commitTimeout     = 500 * time.Millisecond
+	metaCommitTimeout = 50 * time.Millisecond
+	maxAppendEntries  = 64
 	// queueLen bounds the proposals of one group that wait for raft to take
 	// them; further ones wait in Propose.
 	queueLen = 256
@@ -128,6 +132,9 @@ func (c Config) raftConfig(group uint16, lone bool, notify chan<- bool) *raft.Co
 	r.LocalID = raft.ServerID(c.Node)
 	r.HeartbeatTimeout, r.ElectionTimeout, r.LeaderLeaseTimeout = c.Timing.Heartbeat, c.Timing.Election, c.Timing.Lease
 	r.CommitTimeout = commitTimeout
+	if group == MetaGroup {
+		r.CommitTimeout = metaCommitTimeout
+	}
 	r.MaxAppendEntries, r.BatchApplyCh = maxAppendEntries, true
 	r.SnapshotInterval, r.SnapshotThreshold = c.Timing.SnapshotInterval, c.Timing.SnapshotThreshold
 	r.TrailingLogs = c.Timing.TrailingLogs

@@ -206,18 +206,22 @@ func (r *Router) Accounts(ctx context.Context, q credential.Query) (credential.P
 	return page, r.told(err)
 }
 
-// shardAccounts returns a page of one shard.
+// shardAccounts returns a page of one shard: of its owner, so that a caller
+// finds what he has just made, else of a replica, this node's own first.
 func (r *Router) shardAccounts(ctx context.Context, shard int, q credential.Query) (credential.Page, error) {
-	if r.cfg.LocalReplica(shard) {
-		if page, err := r.cfg.Local.ShardAccounts(ctx, shard, q); err == nil {
-			return page, nil
-		}
-	}
 	nodes := r.cfg.Replicas(shard)
+	if r.cfg.LocalReplica(shard) {
+		nodes = append([]string{r.cfg.Self}, without(nodes, r.cfg.Self)...)
+	} else {
+		nodes = without(nodes, r.cfg.Self)
+	}
 	if leader, _ := r.cfg.Leader(shard); leader != "" {
 		nodes = append([]string{leader}, without(nodes, leader)...)
 	}
 	ask := func(node string) (credential.Page, error) {
+		if node == r.cfg.Self {
+			return r.cfg.Local.ShardAccounts(ctx, shard, q)
+		}
 		ctx, cancel := r.within(ctx)
 		defer cancel()
 		r.counters.Forwarded.Add(1)
@@ -225,9 +229,6 @@ func (r *Router) shardAccounts(ctx context.Context, shard int, q credential.Quer
 	}
 	err := errNoOwner
 	for _, node := range nodes {
-		if node == r.cfg.Self {
-			continue
-		}
 		var page credential.Page
 		if page, err = ask(node); err == nil {
 			return page, nil

@@ -20,6 +20,7 @@ import (
 	"github.com/grantd/grantd/cluster/ring"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/envelope"
+	"github.com/grantd/grantd/httpapi"
 	"github.com/grantd/grantd/oauth"
 	"github.com/grantd/grantd/registry"
 	"github.com/grantd/grantd/storage"
@@ -41,7 +42,18 @@ type CoreConfig struct {
 	Fatal func(reason string)
 	// Failpoint is for fault tests; see actors.Config.
 	Failpoint func(actors.Point)
+	// Cluster makes the node one of a cluster; nil: it is alone.
+	Cluster *ClusterConfig
 }
+
+func (c CoreConfig) fs() vfs.FS {
+	if c.FS == nil {
+		return vfs.Default
+	}
+	return c.FS
+}
+
+func (c CoreConfig) spoolDir() string { return c.fs().PathJoin(c.Dir, "spool") }
 
 // Core is a node without its listeners.
 type Core struct {
@@ -51,8 +63,11 @@ type Core struct {
 	Sealer   *envelope.Sealer
 
 	name    string
+	boot    string // tells this start of the process from all others
 	db      *storage.DB
 	host    *consensus.Host
+	kv      registry.KV // the meta group
+	cluster *cluster    // nil: the node is alone
 	outside http.RoundTripper
 	log     *slog.Logger
 	led     atomic.Int64
@@ -78,14 +93,18 @@ const startTimeout = 30 * time.Second
 func Open(ctx context.Context, c CoreConfig) (*Core, error) {
 	facts, err := catalog.Load()
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, c.Cluster.discard())
 	}
-	db, err := storage.Open(c.Dir, storage.Options{FS: c.FS, Logger: c.Logger, Fatal: c.Fatal})
+	options := storage.Options{FS: c.FS, Logger: c.Logger, Fatal: c.Fatal}
+	if c.Cluster != nil {
+		options.StallLimit = clusterStallLimit
+	}
+	db, err := storage.Open(c.Dir, options)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, c.Cluster.discard())
 	}
 	core := &Core{
-		Catalog: facts, name: c.Name, db: db, log: c.Logger, outside: c.Transport,
+		Catalog: facts, name: c.Name, boot: newBoot(), db: db, log: c.Logger, outside: c.Transport,
 		ready: make(chan struct{}), closing: make(chan struct{}), spare: make([]byte, spareBytes),
 	}
 	if err := core.start(ctx, c); err != nil {
@@ -95,31 +114,24 @@ func Open(ctx context.Context, c CoreConfig) (*Core, error) {
 }
 
 func (core *Core) start(ctx context.Context, c CoreConfig) (err error) {
-	fs := c.FS
-	if fs == nil {
-		fs = vfs.Default
+	var led []consensus.LeaderChange
+	if c.Cluster != nil {
+		err = core.join(ctx, c)
+	} else {
+		led, err = core.standAlone(ctx, c)
 	}
-	core.host, err = consensus.Open(consensus.Config{
-		Node: c.Name, Shards: c.Shards, DB: core.db, FS: fs, SpoolDir: fs.PathJoin(c.Dir, "spool"), Logger: c.Logger,
-	})
 	if err != nil {
 		return err
 	}
-	core.groups = int64(core.host.Shards()) + 1
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	led, err := core.awaitMeta(ctx)
-	if err != nil {
+	if err := checkCluster(ctx, core.kv, c, core.host.Shards()); err != nil {
 		return err
 	}
-	kv := core.host.KV()
-	if err := checkCluster(ctx, kv, c, core.host.Shards()); err != nil {
-		return err
-	}
-	core.Sealer = envelope.New(c.KEK, registry.Keysets{KV: kv})
+	core.Sealer = envelope.New(c.KEK, registry.Keysets{KV: core.kv})
 	var resume atomic.Pointer[func(string)]
 	core.Registry, err = registry.Open(registry.Config{
-		KV: kv, Catalog: core.Catalog, Sealer: core.Sealer, Logger: c.Logger,
+		KV: core.registryKV(), Catalog: core.Catalog, Sealer: core.Sealer, Logger: c.Logger,
 		Changed: func(id string) {
 			if fn := resume.Load(); fn != nil {
 				(*fn)(id)
@@ -134,8 +146,14 @@ func (core *Core) start(ctx context.Context, c CoreConfig) (err error) {
 	}
 	fn := core.Actors.Resume
 	resume.Store(&fn)
+	if core.cluster != nil {
+		core.cluster.serve(serviceKeys{core.Registry})
+	}
 	core.follows = make(chan struct{})
 	go core.follow(led)
+	if core.cluster != nil {
+		return nil // it serves what it can, and Ready says what it cannot
+	}
 	select {
 	case <-core.ready:
 		return nil
@@ -144,15 +162,46 @@ func (core *Core) start(ctx context.Context, c CoreConfig) (err error) {
 	}
 }
 
+// registryKV is the meta group as the registry writes it.
+func (core *Core) registryKV() registry.KV {
+	if core.cluster != nil {
+		return spreadKV{core.kv, core.cluster}
+	}
+	return core.kv
+}
+
+// standAlone starts the groups of a node that is alone, and returns when it
+// leads the meta group, with the leaderships that it has seen begin meanwhile.
+func (core *Core) standAlone(ctx context.Context, c CoreConfig) (led []consensus.LeaderChange, err error) {
+	core.host, err = consensus.Open(consensus.Config{
+		Node: c.Name, Shards: c.Shards, DB: core.db, FS: c.fs(), SpoolDir: c.spoolDir(), Logger: c.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	core.groups = int64(core.host.Shards()) + 1
+	core.kv = core.host.KV()
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return core.awaitMeta(ctx)
+}
+
+func (core *Core) shardOf(ref credential.Ref) int {
+	return int(ring.ShardOf(ref, core.host.Shards()))
+}
+
 func (core *Core) startActors(c CoreConfig) (err error) {
 	stores := make([]actors.Store, core.host.Shards())
 	for i := range stores {
-		stores[i] = core.host.Shard(uint16(i))
+		stores[i] = core.host.Store(uint16(i))
+	}
+	var peers actors.Peers
+	if core.cluster != nil {
+		peers = actorPeers{core.cluster}
 	}
 	core.Actors, err = actors.New(actors.Config{
-		Node: c.Name, Boot: newBoot(), Stores: stores,
-		ShardOf: func(ref credential.Ref) int { return int(ring.ShardOf(ref, len(stores))) },
-		Sealer:  core.Sealer, Provider: &provider{core.Registry, oauth.New(c.Transport, oauth.Options{})},
+		Node: c.Name, Boot: core.boot, Stores: stores, ShardOf: core.shardOf, Peers: peers,
+		Sealer: core.Sealer, Provider: &provider{core.Registry, oauth.New(c.Transport, oauth.Options{})},
 		Integrations: integrations{core.Registry}, Journal: journal{core.db.Journal()},
 		Policy: c.Policy, Logger: c.Logger, Failpoint: c.Failpoint,
 	})
@@ -214,7 +263,7 @@ func (core *Core) follow(seen []consensus.LeaderChange) {
 		core.changed(c)
 		led[c.Group] = c.Leading
 		core.led.Store(count(led))
-		if !complete && core.led.Load() == core.groups {
+		if !complete && core.groups > 0 && core.led.Load() == core.groups {
 			complete = true
 			close(core.ready)
 		}
@@ -245,6 +294,9 @@ func count(led map[uint16]bool) (n int64) {
 }
 
 func (core *Core) changed(c consensus.LeaderChange) {
+	if core.cluster != nil {
+		defer core.cluster.poke()
+	}
 	switch {
 	case c.Group == consensus.MetaGroup:
 	case c.Leading:
@@ -256,14 +308,34 @@ func (core *Core) changed(c consensus.LeaderChange) {
 
 // Ready says why the node cannot serve now; nil: it can.
 func (core *Core) Ready(context.Context) error {
+	if core.cluster != nil {
+		return core.cluster.ready()
+	}
 	if led := core.led.Load(); led < core.groups {
 		return fmt.Errorf("%d of %d groups have a leader here", led, core.groups)
 	}
 	return nil
 }
 
-// Close ends the core in order: actors, registry, raft, store. Refreshes under
-// way are finished until ctx ends; raft may take hostReserve longer.
+// Accounts are the accounts of the whole cluster.
+func (core *Core) Accounts() httpapi.Accounts {
+	if core.cluster != nil {
+		return core.cluster.router.Load()
+	}
+	return core.Actors
+}
+
+// Leave hands over what this node leads, where another node can lead it, and
+// returns when that is done, or ctx ends. The node goes on answering.
+func (core *Core) Leave(ctx context.Context) {
+	if core.cluster != nil {
+		core.cluster.leave(ctx)
+	}
+}
+
+// Close ends the core in order: actors, what connects it to other nodes, the
+// registry, raft, the store. Refreshes under way are finished until ctx ends;
+// raft may take hostReserve longer.
 func (core *Core) Close(ctx context.Context) error {
 	close(core.closing)
 	if core.follows != nil {
@@ -272,6 +344,10 @@ func (core *Core) Close(ctx context.Context) error {
 	if core.Actors != nil {
 		core.Actors.Stop(ctx)
 	}
+	var left error
+	if core.cluster != nil {
+		left = core.cluster.closeBefore(ctx)
+	}
 	if t, ok := core.outside.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()
 	}
@@ -279,9 +355,12 @@ func (core *Core) Close(ctx context.Context) error {
 		core.Registry.Close()
 	}
 	if err := core.closeHost(ctx); err != nil {
-		return err // raft may still use the store, which stands being left open as it stands a crash
+		return errors.Join(left, err) // raft may still use the store, which stands being left open as it stands a crash
 	}
-	return core.db.Close()
+	if core.cluster != nil {
+		left = errors.Join(left, core.cluster.closePort(ctx))
+	}
+	return errors.Join(left, core.db.Close())
 }
 
 // hostReserve is what raft is given to stop in where the refreshes before it

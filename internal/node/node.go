@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -38,13 +39,16 @@ type Options struct {
 type Node struct {
 	core     *Core
 	server   *http.Server
+	handler  atomic.Pointer[http.Handler]
 	listener net.Listener
 	closing  atomic.Bool // readiness ends before the listener does
 	failed   chan error
 	served   chan struct{}
 }
 
-// Start starts a node and returns when it serves. The admin key's file must exist.
+// Start starts a node and returns when it serves. While it waits for other nodes
+// of its cluster, until ctx ends, its probes are answered. The admin key's file
+// must exist.
 func Start(ctx context.Context, o Options) (*Node, error) {
 	c := o.Config
 	o.Logger = slog.New(httpapi.LogHandler(o.Logger.Handler())) // lines about a request name it
@@ -52,20 +56,36 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	core, err := openCore(ctx, o)
-	if err != nil {
-		return nil, errors.Join(err, ln.Close())
-	}
-	n := &Node{core: core, listener: ln, failed: make(chan error, 1), served: make(chan struct{})}
-	if err := n.ensureAdmin(ctx, c.Auth.AdminKeyFile); err != nil {
-		return nil, errors.Join(err, ln.Close(), core.Close(ctx))
-	}
-	n.server = httpapi.Server(n.handler(o))
+	n := &Node{listener: ln, failed: make(chan error, 1), served: make(chan struct{})}
+	n.answer(httpapi.Starting(o.Logger))
+	n.server = httpapi.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*n.handler.Load()).ServeHTTP(w, r) }))
 	n.server.ReadHeaderTimeout, n.server.IdleTimeout = c.HTTP.ReadHeaderTimeout, c.HTTP.IdleTimeout
 	n.server.ErrorLog = slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug)
 	go n.serve()
+	if err := n.start(ctx, o); err != nil {
+		err = errors.Join(err, n.server.Close())
+		<-n.served
+		return nil, err
+	}
 	return n, nil
 }
+
+// start starts what is behind the API.
+func (n *Node) start(ctx context.Context, o Options) error {
+	core, err := openCore(ctx, o)
+	if err != nil {
+		return err
+	}
+	n.core = core
+	if err := n.ensureAdmin(ctx, o.Config.Auth.AdminKeyFile); err != nil {
+		return errors.Join(err, core.Close(context.WithoutCancel(ctx)))
+	}
+	n.answer(n.api(o))
+	return nil
+}
+
+// answer makes h answer requests from now on.
+func (n *Node) answer(h http.Handler) { n.handler.Store(&h) }
 
 func listen(c config.HTTP) (net.Listener, error) {
 	ln, err := net.Listen("tcp", c.Listen)
@@ -104,8 +124,13 @@ func openCore(ctx context.Context, o Options) (*Core, error) {
 	if err != nil {
 		return nil, err
 	}
+	cluster, err := clusterConfig(c, o.Version, o.Logger)
+	if err != nil {
+		return nil, err
+	}
 	return Open(ctx, CoreConfig{
-		Name: c.Node.Name, Dir: store, Shards: c.Cluster.Shards, KEK: kek, Policy: policy(c.Refresh),
+		Cluster: cluster,
+		Name:    c.Node.Name, Dir: store, Shards: c.Cluster.Shards, KEK: kek, Policy: policy(c.Refresh),
 		Transport: transport(allow, c.Refresh.Concurrency), Logger: o.Logger, Failpoint: hook,
 	})
 }
@@ -144,11 +169,11 @@ func (n *Node) ensureAdmin(ctx context.Context, file string) error {
 	return nil
 }
 
-func (n *Node) handler(o Options) http.Handler {
+func (n *Node) api(o Options) http.Handler {
 	reg := newRegistry(o.Version)
 	reg.MustRegister(actorFigures(n.core.Actors), storeFigures(n.core.db.Metrics))
 	return httpapi.New(httpapi.Deps{
-		Accounts: n.core.Actors, Integrations: apiIntegrations{n.core.Registry}, Keys: apiKeys{n.core.Registry},
+		Accounts: n.core.Accounts(), Integrations: apiIntegrations{n.core.Registry}, Keys: apiKeys{n.core.Registry},
 		Providers: newAPIProviders(n.core.Catalog), Cluster: n.cluster,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Ready: n.ready,
 	}, httpapi.Options{Logger: o.Logger, Registerer: prometheus.Registerer(reg)})
@@ -161,8 +186,11 @@ func (n *Node) ready(ctx context.Context) error {
 	return n.core.Ready(ctx)
 }
 
-// cluster describes this node, which is all there is.
-func (n *Node) cluster(context.Context) (wire.Cluster, error) {
+// cluster describes the cluster as this node sees it.
+func (n *Node) cluster(ctx context.Context) (wire.Cluster, error) {
+	if n.core.cluster != nil {
+		return n.core.cluster.describe(ctx), nil
+	}
 	name := n.core.name
 	c := wire.Cluster{Nodes: []wire.Node{{ID: name, Addr: n.Addr(), State: wire.NodeAlive}}, Shards: []wire.Shard{}}
 	for id := range n.core.host.Shards() {
@@ -192,15 +220,27 @@ func (n *Node) Addr() string { return n.listener.Addr().String() }
 // Failed tells when the node cannot go on; then Close it.
 func (n *Node) Failed() <-chan error { return n.failed }
 
-// Close ends the node in order: it is no longer ready, requests in flight are
-// finished, then refreshes under way, then raft and the store are closed. What
-// is not finished when ctx ends is cut off.
+// Close ends the node in order: it is no longer ready, what it owns is handed
+// over while it goes on answering, requests in flight are finished, then
+// refreshes under way, then raft and the store are closed. What is not finished
+// when ctx ends is cut off.
 func (n *Node) Close(ctx context.Context) error {
 	n.closing.Store(true)
+	n.leave(ctx)
 	err := n.server.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("requests were cut off: %w", err), n.server.Close())
 	}
 	<-n.served
 	return errors.Join(err, n.core.Close(ctx))
+}
+
+// leave hands over what the node owns, in half of the time that there is.
+func (n *Node) leave(ctx context.Context) {
+	if end, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/2)
+		defer cancel()
+	}
+	n.core.Leave(ctx)
 }
