@@ -473,7 +473,7 @@ func (a *account) finish(j *job, err error) {
 // credential that was replaced meanwhile waits on, for one of the new.
 func (a *account) answerWaiters(err error) {
 	var again []waiter
-	var opened *result // once for all of them
+	var opened *result       // once for all of them
 	for len(a.waiters) > 0 { // one by one: who is not answered when this panics is answered after it
 		w, active, newer := a.waiters[0], a.rec.State == credential.StateActive, a.rec.Generation > a.waiters[0].than
 		switch {

@@ -144,6 +144,8 @@ func TestTokenOfADisconnectedAccountIsGoneThoughTheWriteLookedUncertain(t *testi
 						if late == 0 {
 							_, _ = do()
 						} else {
+							before := *c.Before // it is the actor's own
+							c.Before = &before
 							time.AfterFunc(late, func() { _, _ = r.host.Shard(ring.ShardOf(ref, shards)).Commit(t.Context(), c) })
 						}
 						return 0, credential.ErrUnknownOutcome

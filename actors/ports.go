@@ -17,7 +17,7 @@ type Store interface {
 	// new revision. It fails with credential.ErrConflict (the record changed,
 	// nothing was written), credential.ErrNotOwner or credential.ErrNoQuorum
 	// (nothing was written) or credential.ErrUnknownOutcome (it may be written,
-	// now or later).
+	// now or later). It keeps nothing of c.
 	Commit(ctx context.Context, c credential.Change) (uint64, error)
 	// Barrier returns when all that was committed before can be loaded, and
 	// nothing that was proposed here before can be committed any more.
