@@ -41,7 +41,7 @@ type SourceOptions struct {
 // until it expires. Moments of asking are spread by jitter, so that many
 // processes do not ask at once.
 type TokenSource struct {
-	c       *Client
+	c       tokens
 	account string
 	minTTL  time.Duration
 	maxAge  time.Duration
@@ -61,6 +61,12 @@ type TokenSource struct {
 
 var _ oauth2.TokenSource = (*TokenSource)(nil)
 
+// tokens is who is asked: a [Client] or an [RPC].
+type tokens interface {
+	Token(ctx context.Context, account string, minTTL time.Duration) (wire.Token, error)
+	Refresh(ctx context.Context, account string, stale *uint64) (wire.Account, error)
+}
+
 // held is a token in hand; immutable.
 type held struct {
 	token wire.Token
@@ -75,6 +81,15 @@ func (h *held) good(now time.Time) bool {
 // TokenSource returns a source of the tokens of the account "tenant/id". Share
 // one among all that use the account.
 func (c *Client) TokenSource(account string, o SourceOptions) *TokenSource {
+	return newTokenSource(c, account, o)
+}
+
+// TokenSource is [Client.TokenSource].
+func (r *RPC) TokenSource(account string, o SourceOptions) *TokenSource {
+	return newTokenSource(r, account, o)
+}
+
+func newTokenSource(c tokens, account string, o SourceOptions) *TokenSource {
 	if o.MinTTL <= 0 {
 		o.MinTTL = DefaultMinTTL
 	}
