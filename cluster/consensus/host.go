@@ -133,6 +133,10 @@ func (h *Host) Resident() ([]uint16, error) {
 	return ids, nil
 }
 
+// Known reports whether this node has run a group before: it holds state of it,
+// or what a destroyed replica has promised.
+func (h *Host) Known(id uint16) (bool, error) { return h.cfg.DB.Group(id).Known() }
+
 // Shards returns the number of groups that hold accounts: 0 to Shards()-1.
 func (h *Host) Shards() int { return h.cfg.Shards }
 

@@ -317,6 +317,16 @@ func (h *home) Members() (members []Member) {
 // Changed implements Gossip.
 func (h *home) Changed() <-chan struct{} { return h.changed }
 
+// Known implements Groups.
+func (h *home) Known(id uint16) (bool, error) {
+	w := h.land
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, resident := h.replicas[id]
+	_, gone := h.destroyed[id]
+	return resident || gone, nil
+}
+
 // OpenGroup implements Groups.
 func (h *home) OpenGroup(id uint16, s Start) error {
 	w := h.land
@@ -326,13 +336,10 @@ func (h *home) OpenGroup(id uint16, s Start) error {
 		return nil
 	}
 	_, resident := h.replicas[id]
-	index, gone := h.destroyed[id]
+	_, gone := h.destroyed[id]
 	switch {
 	case resident:
 	case s.Join:
-		if gone && (s.After < index || s.Term == 0) {
-			w.violation("%s joins group %d with %+v, and has forgotten what it knew up to %d", h.name, id, s, index)
-		}
 		h.replicas[id] = 0
 	case len(s.Voters) == 0:
 		w.violation("%s starts group %d without a word", h.name, id)

@@ -2,12 +2,10 @@ package placement
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,75 +15,16 @@ import (
 // syncs, which the store merges where they come together.
 const openParallel = 16
 
-// retirement is what is left of a replica that this node has destroyed: the
-// entry of the log by which it was no member, and the term of the leader that
-// said so.
-type retirement struct {
-	Index uint64 `json:"index"`
-	Term  uint64 `json:"term"`
-}
-
-// join says how the node joins the group again; for the zero value, for the
-// first time.
-func (r retirement) join() Start { return Start{Join: true, After: r.Index, Term: r.Term} }
-
-// retirements are all of this node, saved as one local record.
-type retirements struct {
-	local Local
-	mu    sync.Mutex
-	of    map[uint16]retirement // replaced, never changed
-}
-
-const recordRetired = "retired"
-
-func loadRetirements(l Local) (*retirements, error) {
-	r := &retirements{local: l, of: map[uint16]retirement{}}
-	value, err := l.Load(recordRetired)
-	if err != nil || value == nil {
-		return r, err
-	}
-	if err := json.Unmarshal(value, &r.of); err != nil {
-		return nil, fmt.Errorf("record of destroyed replicas: %w", err)
-	}
-	return r, nil
-}
-
-func (r *retirements) get(shard uint16) (retirement, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	t, ok := r.of[shard]
-	return t, ok
-}
-
-// add saves one. Only the local loop calls it.
-func (r *retirements) add(shard uint16, t retirement) error {
-	r.mu.Lock()
-	of := maps.Clone(r.of)
-	r.mu.Unlock()
-	of[shard] = t
-	value, err := json.Marshal(of)
-	if err != nil {
-		return err
-	}
-	if err := r.local.Save(recordRetired, value); err != nil {
-		return err
-	}
-	r.mu.Lock()
-	r.of = of
-	r.mu.Unlock()
-	return nil
-}
-
 // start says how a shard's group begins here, if the record asks this node to
-// run it. A first voter that has no state of the group begins it, however late:
-// to the others it was merely away. That holds once: one that has destroyed its
-// replica joins like any other node, and minds what it has forgotten.
-func (s Shard) start(self string, was retirement, retired bool) (Start, bool) {
+// run it. A first voter that has never run the group begins it, however late: to
+// the others it was merely away. known: it has; then it goes on, or, if it has
+// destroyed its replica, joins like any other node.
+func (s Shard) start(self string, known bool) (Start, bool) {
 	switch {
-	case slices.Contains(s.Found, self) && !retired:
+	case slices.Contains(s.Found, self) && !known:
 		return Start{Voters: s.Found}, true
 	case slices.Contains(s.Replicas, self):
-		return was.join(), true
+		return Start{Join: true}, true
 	}
 	return Start{}, false
 }
@@ -100,15 +39,17 @@ func (p *Placement) localRound(ctx context.Context) (time.Duration, error) {
 	next := slowTick
 	starts := map[uint16]Start{}
 	for id, s := range v.shards {
-		was, retired := p.retired.get(id)
-		if start, ok := s.start(p.cfg.Self.Name, was, retired); ok {
+		known, err := p.cfg.Groups.Known(id)
+		if err != nil {
+			return 0, err
+		}
+		if start, ok := s.start(p.cfg.Self.Name, known); ok {
 			starts[id] = start
 		}
 	}
 	for _, id := range resident {
 		if _, ok := starts[id]; !ok && id != MetaGroup {
-			was, _ := p.retired.get(id)
-			starts[id] = was.join() // it goes on where it stood
+			starts[id] = Start{Join: true} // it goes on where it stood
 		}
 	}
 	err = p.openAll(starts)
@@ -153,9 +94,8 @@ func (p *Placement) openAll(starts map[uint16]Start) error {
 // retire ends and destroys the replica of a shard that this node is not to
 // hold, if the shard's leader says that it is no member. The last word is asked
 // for when the replica is closed: from then on it cannot be made a member that
-// votes. What the node has forgotten by destroying is saved before. Where
-// anything is in doubt the next round opens the replica again. That the record
-// may be an old one does no harm: the group is asked, not the record.
+// votes. Where anything is in doubt the next round opens the replica again. That
+// the record may be an old one does no harm: the group is asked, not the record.
 func (p *Placement) retire(ctx context.Context, s Shard) error {
 	g, running := p.cfg.Groups.Group(s.ID)
 	if !running {
@@ -178,9 +118,6 @@ func (p *Placement) retire(ctx context.Context, s Shard) error {
 	said, ok := p.released(ctx, nodes, s.ID, term)
 	if !ok {
 		return nil
-	}
-	if err := p.retired.add(s.ID, retirement{said.Members.Index, said.Term}); err != nil {
-		return err
 	}
 	p.log.Info("a replica that moved away is destroyed", "shard", s.ID, "leader", said.Leader, "term", said.Term)
 	return p.cfg.Groups.CloseGroup(closing, s.ID, true)

@@ -36,11 +36,10 @@ type Config struct {
 // Placement keeps this node's part of the cluster as the records say. Methods
 // may be called concurrently.
 type Placement struct {
-	cfg     Config
-	log     *slog.Logger
-	follow  *follower
-	alive   atomic.Pointer[alive]
-	retired *retirements
+	cfg    Config
+	log    *slog.Logger
+	follow *follower
+	alive  atomic.Pointer[alive]
 
 	// leaving: the node is shutting down, takes nothing new and hands over.
 	leaving atomic.Bool
@@ -83,9 +82,6 @@ func Open(c Config) (*Placement, error) {
 	c.Options = c.Options.withDefaults()
 	p := &Placement{cfg: c, log: c.Logger}
 	var err error
-	if p.retired, err = loadRetirements(c.Local); err != nil {
-		return nil, fmt.Errorf("placement: %w", err)
-	}
 	if p.follow, err = newFollower(c.KV, c.Logger); err != nil {
 		return nil, fmt.Errorf("placement: %w", err)
 	}

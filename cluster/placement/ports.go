@@ -24,14 +24,6 @@ type Start struct {
 	Voters []string
 	// Join makes the group wait until its leader adds this node.
 	Join bool
-	// After and Term, with Join, are 0 unless this node has destroyed a replica
-	// of the group before. The new one then must begin in that term, so that no
-	// leader of an older one is followed; and it must neither vote nor stand for
-	// election, nor be handed the lead, before its log has come to the index
-	// After. The old one's votes and acknowledgements are forgotten, and others
-	// count on them. Both hold for a group that is taken up, too, so that a
-	// restart does not end them. DESIGN.md says how a group would be split.
-	After, Term uint64
 }
 
 // Groups are the raft groups of this node. Methods may be called concurrently.
@@ -39,12 +31,16 @@ type Groups interface {
 	// OpenGroup runs a group; it does nothing where the group runs.
 	OpenGroup(id uint16, s Start) error
 	// CloseGroup ends a group, if it runs. destroy deletes its log and state, all
-	// or none, and later than every write that returned before.
+	// or none, and later than every write that returned before; what the replica
+	// has promised as a member stays, and is kept when it joins again.
 	CloseGroup(ctx context.Context, id uint16, destroy bool) error
 	// Group returns a running group.
 	Group(id uint16) (Group, bool)
 	// Resident lists the groups that have state on this node, running or not.
 	Resident() ([]uint16, error)
+	// Known reports whether this node has run a group before, destroyed or not.
+	// It must not be founded here then.
+	Known(id uint16) (bool, error)
 }
 
 // Group is this node's replica of a raft group. Changes of membership and of

@@ -2,7 +2,6 @@ package placement
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -254,56 +253,30 @@ func TestAGroupBeginsHereAsTheRecordSays(t *testing.T) {
 	for _, c := range []struct {
 		what            string
 		found, replicas string
-		retired         bool
+		known           bool
 		then            string
 	}{
 		{"a first voter", "a b c", "a b c", false, "voters a b c"},
 		{"a first voter, long after", "a b c", "d a e", false, "voters a b c"},
 		{"a first voter that missed everything", "a b c", "b c d", false, "voters a b c"},
-		{"a first voter that was destroyed", "a b c", "a b c", true, "join after 77 in 3"},
+		{"a first voter that was destroyed", "a b c", "a b c", true, "join"},
 		{"a first voter that was destroyed, and is not wanted", "a b c", "b c d", true, ""},
-		{"added later", "b c d", "a b c", false, "join after 0 in 0"},
-		{"added again", "b c d", "a b c", true, "join after 77 in 3"},
+		{"added later", "b c d", "a b c", false, "join"},
+		{"added again", "b c d", "a b c", true, "join"},
 		{"not wanted", "b c d", "b c d", false, ""},
 	} {
-		was := retirement{}
-		if c.retired {
-			was = retirement{Index: 77, Term: 3}
-		}
-		s, ok := Shard{ID: 1, Found: list(c.found), Replicas: list(c.replicas)}.start("a", was, c.retired)
+		s, ok := Shard{ID: 1, Found: list(c.found), Replicas: list(c.replicas)}.start("a", c.known)
 		got := ""
 		switch {
 		case !ok:
 		case s.Join:
-			got = fmt.Sprintf("join after %d in %d", s.After, s.Term)
+			got = "join"
 		default:
 			got = "voters " + strings.Join(s.Voters, " ")
 		}
 		if got != c.then {
 			t.Errorf("%s: %q, want %q", c.what, got, c.then)
 		}
-	}
-}
-
-func TestRetirementsAreRemembered(t *testing.T) {
-	l := &memLocal{}
-	r, err := loadRetirements(l)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for id := range uint16(3) {
-		if err := r.add(id, retirement{Index: uint64(id) + 10, Term: 2}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if r, err = loadRetirements(l); err != nil {
-		t.Fatal(err)
-	}
-	if was, ok := r.get(2); !ok || was.Index != 12 || was.Term != 2 {
-		t.Errorf("%+v, %v", was, ok)
-	}
-	if _, ok := r.get(3); ok {
-		t.Error("one that was never destroyed")
 	}
 }
 

@@ -36,6 +36,9 @@ func (g groups) CloseGroup(ctx context.Context, id uint16, destroy bool) error {
 // Resident implements placement.Groups.
 func (g groups) Resident() ([]uint16, error) { return g.host.Resident() }
 
+// Known implements placement.Groups.
+func (g groups) Known(id uint16) (bool, error) { return g.host.Known(id) }
+
 // Group implements placement.Groups.
 func (g groups) Group(id uint16) (placement.Group, bool) {
 	got := g.host.Group(id)
