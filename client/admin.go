@@ -59,3 +59,9 @@ func (c *Client) Provider(ctx context.Context, id string) (wire.Provider, error)
 func (c *Client) Cluster(ctx context.Context) (wire.Cluster, error) {
 	return call[wire.Cluster](ctx, c, "GET", "/v1/cluster", nil, nil)
 }
+
+// RemoveNode takes a node out of the cluster for good. It returns as soon as
+// that has begun; call it again to see how far it is.
+func (c *Client) RemoveNode(ctx context.Context, id string) (wire.NodeRemoval, error) {
+	return call[wire.NodeRemoval](ctx, c, "DELETE", "/v1/cluster/nodes/"+url.PathEscape(id), nil, nil)
+}

@@ -55,6 +55,7 @@ func TestCallsAreTheDocumentedRequests(t *testing.T) {
 		{"GET /v1/providers?cursor=x", func(c *client.Client) error { _, err := c.Providers(ctx, "x", 0); return err }},
 		{"GET /v1/providers/github", func(c *client.Client) error { _, err := c.Provider(ctx, "github"); return err }},
 		{"GET /v1/cluster", func(c *client.Client) error { _, err := c.Cluster(ctx); return err }},
+		{"DELETE /v1/cluster/nodes/n%2F1", func(c *client.Client) error { _, err := c.RemoveNode(ctx, "n/1"); return err }},
 	} {
 		f := &fakeAPI{}
 		_ = c.call(newClient(t, f)) // the answer is a token's, whatever was asked

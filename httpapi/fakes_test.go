@@ -43,6 +43,9 @@ type world struct {
 	log      *logBuffer
 	notReady error
 	panics   any
+	// shardsLeft is how many shards node n2 holds, and has moved one by one as
+	// often as it is asked to go.
+	shardsLeft int
 }
 
 func newWorld(t testing.TB) *world {
@@ -52,6 +55,7 @@ func newWorld(t testing.TB) *world {
 		fakeIntegrations: &fakeIntegrations{byID: map[string]wire.Integration{}},
 		fakeKeys:         &fakeKeys{byHash: map[[32]byte]*httpapi.Key{}},
 		log:              &logBuffer{},
+		shardsLeft:       2,
 	}
 	all := []string{wire.PermTokensRead, wire.PermAccountsRead, wire.PermAccountsWrite}
 	w.add(adminKey, httpapi.Key{ID: "admin", Tenant: wire.All, Permissions: []string{wire.PermAdmin}})
@@ -78,9 +82,22 @@ func (w *world) new(reg prometheus.Registerer) http.Handler {
 				panic(w.panics)
 			}
 			return wire.Cluster{
-				Nodes:  []wire.Node{{ID: "n1", Addr: "127.0.0.1:1", State: wire.NodeAlive, ShardsOwned: 1}},
+				Nodes:  []wire.Node{{ID: "n1", Addr: "127.0.0.1:1", State: wire.NodeAlive, ShardsOwned: 1, Version: "v1"}},
 				Shards: []wire.Shard{{ID: 0, Owner: "n1", Term: 2, Replicas: []string{"n1"}}},
 			}, nil
+		},
+		RemoveNode: func(_ context.Context, id string) (wire.NodeRemoval, error) {
+			switch id {
+			case "n1":
+				return wire.NodeRemoval{}, fmt.Errorf("node n1: %w", httpapi.ErrLastNode)
+			case "n2":
+				w.shardsLeft--
+				if w.shardsLeft < 0 {
+					return wire.NodeRemoval{ID: id, State: wire.NodeRemoved}, nil
+				}
+				return wire.NodeRemoval{ID: id, State: wire.NodeLeaving, ShardsLeft: w.shardsLeft}, nil
+			}
+			return wire.NodeRemoval{}, credential.ErrNotFound
 		},
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "# metrics\n") }),
 		Ready:   func(context.Context) error { return w.notReady },

@@ -223,6 +223,12 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 	do("GET", "/v1/providers/none", acmeKey, "")
 	do("GET", "/v1/cluster", adminKey, "")
 	do("GET", "/v1/cluster", "", "")
+	for range 3 {
+		do("DELETE", "/v1/cluster/nodes/n2", adminKey, "")
+	}
+	do("DELETE", "/v1/cluster/nodes/n1", adminKey, "")
+	do("DELETE", "/v1/cluster/nodes/none", adminKey, "")
+	do("DELETE", "/v1/cluster/nodes/a%2Fb", adminKey, "")
 	for _, path := range []string{"/metrics", "/livez", "/readyz", "/openapi.json", "/ui/", "/ui/app.js", "/ui/none", "/ui", "/"} {
 		do("GET", path, "", "")
 	}
@@ -274,7 +280,7 @@ func TestTheDocumentHasTheFieldsOfPackageWire(t *testing.T) {
 		"History": reflect.TypeFor[wire.History](), "HistoryLine": reflect.TypeFor[wire.HistoryLine](),
 		"IntegrationList": reflect.TypeFor[wire.IntegrationList](), "NewKey": reflect.TypeFor[wire.NewKey](), "Key": reflect.TypeFor[wire.Key](),
 		"KeyList": reflect.TypeFor[wire.KeyList](), "Provider": reflect.TypeFor[wire.Provider](), "ProviderList": reflect.TypeFor[wire.ProviderList](),
-		"Cluster": reflect.TypeFor[wire.Cluster](), "Node": reflect.TypeFor[wire.Node](), "Shard": reflect.TypeFor[wire.Shard](),
+		"NodeRemoval": reflect.TypeFor[wire.NodeRemoval](), "Cluster": reflect.TypeFor[wire.Cluster](), "Node": reflect.TypeFor[wire.Node](), "Shard": reflect.TypeFor[wire.Shard](),
 	} {
 		var want []string
 		for f := range typ.Fields() {

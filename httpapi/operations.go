@@ -28,6 +28,26 @@ func (a *api) cluster(x *exchange) error {
 	return x.json(http.StatusOK, c)
 }
 
+// removeNode answers DELETE /v1/cluster/nodes/{id}: 202 while the node's shards
+// move away, 200 when it is removed.
+func (a *api) removeNode(x *exchange) error {
+	id, err := x.pathID("node")
+	if err != nil {
+		return err
+	}
+	if err := x.operator(); err != nil {
+		return err
+	}
+	r, err := a.RemoveNode(&x.ctx, id)
+	if err != nil {
+		return err
+	}
+	if r.State == wire.NodeRemoved {
+		return x.json(http.StatusOK, r)
+	}
+	return x.json(http.StatusAccepted, r)
+}
+
 // live answers GET /livez: the process can answer at all.
 func (a *api) live(x *exchange) error {
 	return x.json(http.StatusOK, map[string]string{"status": "alive"})

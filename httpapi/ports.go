@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -66,6 +67,9 @@ type Providers interface {
 	Providers() []wire.Provider
 }
 
+// ErrLastNode says that a node is the only one, and stays.
+var ErrLastNode = errors.New("the last node of a cluster is not removed")
+
 // Deps are what the API works on; all are needed.
 type Deps struct {
 	Accounts     Accounts
@@ -73,6 +77,10 @@ type Deps struct {
 	Keys         Keys
 	Providers    Providers
 	Cluster      func(ctx context.Context) (wire.Cluster, error)
+	// RemoveNode takes a node out of the cluster for good. It begins that, and
+	// returns how far it is: called again, it tells of the same removal.
+	// credential.ErrNotFound: no such node; ErrLastNode: there is no other one.
+	RemoveNode func(ctx context.Context, id string) (wire.NodeRemoval, error)
 	// Metrics answers GET /metrics.
 	Metrics http.Handler
 	// Ready says why the node cannot serve now; nil: it can. The text is shown

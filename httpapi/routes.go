@@ -43,6 +43,7 @@ func (a *api) routes() []*route {
 		{method: "GET", path: "/v1/providers", handle: a.listProviders},
 		{method: "GET", path: "/v1/providers/{id}", handle: a.getProvider},
 		{method: "GET", path: "/v1/cluster", handle: a.cluster},
+		{method: "DELETE", path: "/v1/cluster/nodes/{id}", audit: true, handle: a.removeNode},
 
 		{method: "GET", path: "/metrics", open: true, handle: a.serveMetrics},
 		{method: "GET", path: "/livez", open: true, handle: a.live},

@@ -100,7 +100,9 @@ func TestPermissionsAreNeeded(t *testing.T) {
 		{acmeBoss, "PUT", "/v1/integrations/github", `{"provider":"github","client_id":"x"}`, 403, "forbidden"}, // shared by all tenants
 		{acmeBoss, "DELETE", "/v1/integrations/github", "", 403, "forbidden"},
 		{acmeBoss, "GET", "/v1/cluster", "", 403, "forbidden"},
-		{acmeBoss, "GET", acmeGitHub + "/token", "", 200, ""}, // admin includes the rest, within its tenant
+		{acmeBoss, "DELETE", "/v1/cluster/nodes/n2", "", 403, "forbidden"},
+		{acmeBoss, "DELETE", "/v1/cluster/nodes/none", "", 403, "forbidden"}, // without a look whether it is there
+		{acmeBoss, "GET", acmeGitHub + "/token", "", 200, ""},                // admin includes the rest, within its tenant
 		{acmeBoss, "POST", "/v1/keys", `{"tenant":"globex","permissions":["proxy"]}`, 403, "forbidden"},
 		{acmeBoss, "POST", "/v1/keys", `{"tenant":"*","permissions":["proxy"]}`, 403, "forbidden"},
 		{acmeBoss, "POST", "/v1/keys", `{"tenant":"acme","permissions":["admin"]}`, 201, ""},

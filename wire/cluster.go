@@ -7,6 +7,8 @@ const (
 	NodeDead    = "dead"
 	NodeJoining = "joining"
 	NodeLeaving = "leaving"
+	// NodeRemoved is told by a NodeRemoval only.
+	NodeRemoved = "removed"
 )
 
 // Cluster is the answer of GET /v1/cluster.
@@ -21,6 +23,14 @@ type Node struct {
 	Addr        string `json:"addr"`
 	State       string `json:"state"`
 	ShardsOwned int    `json:"shards_owned"`
+	Version     string `json:"version"` // of grantd; empty: not known
+}
+
+// NodeRemoval is the answer of DELETE /v1/cluster/nodes/{id}.
+type NodeRemoval struct {
+	ID         string `json:"id"`
+	State      string `json:"state"`       // NodeLeaving or NodeRemoved
+	ShardsLeft int    `json:"shards_left"` // that it still holds
 }
 
 // Shard is one shard of the accounts.

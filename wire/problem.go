@@ -15,6 +15,7 @@ const (
 	CodeDisconnected         Code = "disconnected"           // 409: the account's tokens are destroyed
 	CodeAccountExists        Code = "account_exists"         // 409: an active account is not overwritten
 	CodeConflict             Code = "conflict"               // 409: it changed meanwhile; read it and decide anew
+	CodeLastNode             Code = "last_node"              // 409: a cluster's last node is not removed
 	CodeIntegrationInUse     Code = "integration_in_use"     // 409: accounts still depend on it
 	CodeBodyTooLarge         Code = "body_too_large"         // 413
 	CodeUnsupportedMediaType Code = "unsupported_media_type" // 415: bodies are application/json

@@ -114,11 +114,35 @@ func TestDecommissionRefusesWhatMakesNoSense(t *testing.T) {
 		w.found("n1")
 		w.settle(10 * time.Second)
 		p := w.homes["n1"].placement
-		if err := p.Decommission(t.Context(), "n1"); !errors.Is(err, credential.ErrInvalid) {
+		if err := p.Decommission(t.Context(), "n1"); !errors.Is(err, ErrLastNode) {
 			t.Errorf("the last node: %v", err)
 		}
 		if err := p.Decommission(t.Context(), "n7"); !errors.Is(err, credential.ErrNotFound) {
 			t.Errorf("no node: %v", err)
+		}
+	})
+}
+
+func TestDismissTellsHowFarItIs(t *testing.T) {
+	inLand(t, 4, func(t *testing.T, w *land) {
+		w.found("n1")
+		w.join("n2", "n1")
+		w.settle(time.Minute)
+		p := w.homes["n2"].placement
+		if s, err := p.Dismiss(t.Context(), "n1"); s != Leaving || err != nil {
+			t.Fatalf("at first: %q, %v", s, err)
+		}
+		w.settle(time.Minute)
+		for range 2 {
+			if s, err := p.Dismiss(t.Context(), "n1"); s != Removed || err != nil {
+				t.Fatalf("in the end: %q, %v", s, err)
+			}
+		}
+		if _, err := p.Dismiss(t.Context(), "n2"); !errors.Is(err, ErrLastNode) {
+			t.Errorf("the last one: %v", err)
+		}
+		if _, err := w.homes["n1"].placement.Dismiss(t.Context(), "n1"); !errors.Is(err, credential.ErrNoQuorum) {
+			t.Errorf("the one that went, which hears of no leader any more: %v", err)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -83,13 +84,32 @@ func successor(l led, lag uint64) string {
 	return ""
 }
 
-// Decommission takes a node out of the cluster for good: its shards move to
-// other nodes, then its name is closed. It returns when that is done or ctx
-// ends; it goes on without the caller. The node should run until then, so that
-// its copies can be read, but need not. Errors wrap credential.ErrNotFound
-// (no such node) or credential.ErrInvalid (it is the last one).
-func (p *Placement) Decommission(ctx context.Context, node string) error {
+// ErrLastNode: a cluster without nodes would be none.
+var ErrLastNode = errors.New("it is the last node of the cluster")
+
+// Dismiss takes a node out of the cluster for good: its shards move to other
+// nodes, then its name is closed. It begins that and returns how far it is:
+// Leaving or Removed; call it again to see it go on. The node should run until
+// it is removed, so that its copies can be read, but need not. Errors wrap
+// credential.ErrNotFound (no such node), ErrLastNode, or credential.ErrNoQuorum
+// where the meta group has no leader, so that nobody could say.
+func (p *Placement) Dismiss(ctx context.Context, node string) (Standing, error) {
+	if p.metaLeader() == "" {
+		return "", fmt.Errorf("%w: the meta group has no leader that this node knows", credential.ErrNoQuorum)
+	}
 	if err := again(ctx, func() error { return p.markLeaving(ctx, node) }); err != nil {
+		return "", err
+	}
+	if n, known := p.View().Record(node); known && n.State == Removed {
+		return Removed, nil
+	}
+	return Leaving, nil
+}
+
+// Decommission is Dismiss and waits until the node is removed, or ctx ends; it
+// goes on without the caller.
+func (p *Placement) Decommission(ctx context.Context, node string) error {
+	if _, err := p.Dismiss(ctx, node); err != nil {
 		return err
 	}
 	for {
@@ -120,7 +140,7 @@ func (p *Placement) markLeaving(ctx context.Context, node string) error {
 		return nil
 	}
 	if len(v.all(Active)) < 2 {
-		return fmt.Errorf("%w: %s is the last node of the cluster", credential.ErrInvalid, node)
+		return fmt.Errorf("node %s: %w", node, ErrLastNode)
 	}
 	n.State = Leaving
 	return put(ctx, p.cfg.KV, Change{Key: nodeKey(node), Rev: n.rev, Node: &n})

@@ -16,7 +16,7 @@ func clusterCommand() command {
 	)
 	return command{
 		name:  "cluster",
-		short: "show the nodes and what they own",
+		short: "show the nodes and what they own; take one out",
 		flags: func(fs *flag.FlagSet) {
 			fs.BoolVar(&shards, "shards", false, "list the shards, too")
 			registerJSON(fs, &asJSON)
@@ -36,13 +36,14 @@ func clusterCommand() command {
 			}
 			return showCluster(in, state, shards)
 		},
+		sub: []command{clusterRemove()},
 	}
 }
 
 func showCluster(in *input, c wire.Cluster, shards bool) error {
-	t := newTable(in.Stdout, "NODE", "ADDRESS", "STATE", "SHARDS OWNED")
+	t := newTable(in.Stdout, "NODE", "ADDRESS", "STATE", "SHARDS OWNED", "VERSION")
 	for _, n := range c.Nodes {
-		t.row(n.ID, n.Addr, n.State, strconv.Itoa(n.ShardsOwned))
+		t.row(n.ID, n.Addr, n.State, strconv.Itoa(n.ShardsOwned), n.Version)
 	}
 	if err := t.flush(); err != nil || !shards {
 		return err

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// command is one entry of the table: a group of commands (sub) or one that can
-// be run. Parsing and help both read it, and nothing else.
+// command is one entry of the table: a group of commands (sub), one that can be
+// run, or both. Parsing and help both read it, and nothing else.
 type command struct {
 	name  string
 	args  []string // names of the arguments; "[NAME]" may be left out
@@ -51,7 +51,7 @@ func isHelp(arg string) bool { return slices.Contains([]string{"help", "-h", "-h
 // as it is.
 func (c command) find(args []string) (found command, path string, rest []string, err error) {
 	path = c.name
-	for c.run == nil {
+	for c.sub != nil {
 		if len(args) > 0 && args[0] == "help" {
 			args = append(slices.Clone(args[1:]), "--help") // "help accounts list"
 		}
@@ -59,6 +59,9 @@ func (c command) find(args []string) (found command, path string, rest []string,
 			return c, path, args, nil
 		}
 		i := slices.IndexFunc(c.sub, func(s command) bool { return s.name == args[0] })
+		if i < 0 && c.run != nil {
+			return c, path, args, nil
+		}
 		if i < 0 && strings.HasPrefix(args[0], "-") {
 			return c, path, args, usagef("%s comes before the command; flags go behind it", args[0])
 		}
@@ -139,6 +142,9 @@ func (c command) help(path string) string {
 		b.WriteString(" " + name)
 	}
 	b.WriteString("\n")
+	for _, s := range c.sub {
+		fmt.Fprintf(&b, "       %s %s ...: %s\n", path, s.name, s.short)
+	}
 	if c.long != "" {
 		fmt.Fprintf(&b, "\n%s\n", strings.TrimSpace(c.long))
 	}

@@ -87,8 +87,11 @@ func (f *fakeServer) handler() http.Handler {
 	answer("GET /v1/providers/github", 200, wire.Provider{ID: "github", Name: "GitHub", AccessTokenLifetime: 28800})
 	answer("GET /v1/keys", 200, wire.KeyList{Keys: []wire.Key{fakeKey()}})
 	answer("POST /v1/keys", 201, wire.CreatedKey{Key: fakeKey(), Secret: "secret-key-1"})
+	answer("DELETE /v1/cluster/nodes/n1", 409, wire.Problem{Status: 409, Code: wire.CodeLastNode, Title: "Last node", Detail: "Add a node first."})
+	mux.HandleFunc("DELETE /v1/cluster/nodes/n3", f.removeNode)
+	answer("DELETE /v1/cluster/nodes/n4", 202, wire.NodeRemoval{ID: "n4", State: wire.NodeLeaving, ShardsLeft: 5})
 	answer("GET /v1/cluster", 200, wire.Cluster{
-		Nodes:  []wire.Node{{ID: "n1", Addr: "127.0.0.1:8420", State: wire.NodeAlive, ShardsOwned: 1}},
+		Nodes:  []wire.Node{{ID: "n1", Addr: "127.0.0.1:8420", State: wire.NodeAlive, ShardsOwned: 1, Version: "v1.2.3"}},
 		Shards: []wire.Shard{{ID: 0, Owner: "n1", Term: 3, Replicas: []string{"n1"}}},
 	})
 	mux.HandleFunc("GET /v1/accounts/acme/later/token", func(w http.ResponseWriter, _ *http.Request) {
@@ -106,6 +109,24 @@ func (f *fakeServer) handler() http.Handler {
 		reply(w, 404, wire.Problem{Status: 404, Code: wire.CodeNotFound, Title: "Not found", Detail: "There is no such thing."})
 	})
 	return f.record(mux)
+}
+
+// removeNode lets a node go in three steps, of which one fails on the way.
+func (f *fakeServer) removeNode(w http.ResponseWriter, _ *http.Request) {
+	asked := 0
+	for _, c := range f.seen() {
+		asked += strings.Count(c.method+" "+c.target, "DELETE /v1/cluster/nodes/n3")
+	}
+	switch asked % 4 {
+	case 1:
+		reply(w, 202, wire.NodeRemoval{ID: "n3", State: wire.NodeLeaving, ShardsLeft: 8})
+	case 2:
+		reply(w, 503, wire.Problem{Status: 503, Code: wire.CodeNoQuorum, Detail: "An election is under way."})
+	case 3:
+		reply(w, 202, wire.NodeRemoval{ID: "n3", State: wire.NodeLeaving, ShardsLeft: 3})
+	default:
+		reply(w, 200, wire.NodeRemoval{ID: "n3", State: wire.NodeRemoved})
+	}
 }
 
 // record keeps each request and refuses those without the key.

@@ -42,6 +42,10 @@ func TestUsageErrorsExitWithTwoAndSayWhat(t *testing.T) {
 		{"keys create --permissions admin", `--tenant is missing; write "*" for all`},
 		{"keys create --tenant acme", "--permissions is missing; choose from tokens:read"},
 		{"keys create --tenant acme --permissions rule", `permission "rule" is unknown; choose from tokens:read`},
+		{"cluster nonsense", `"nonsense" is too much`},
+		{"cluster remove", "NODE is missing"},
+		{"cluster remove n3 n4", `"n4" is too much`},
+		{"cluster remove n3 --timeout -1s", "--timeout -1s must be more than 0"},
 		{"cluster --addr nowhere --key k", `address "nowhere" has no port; write host:port or http(s)://host:port`},
 		{"cluster --addr ftp://a:1 --key k", `address "ftp://a:1" cannot be`},
 		{"cluster --addr grants.example.com:443", "no API key; set $GRANTD_KEY"},
@@ -93,7 +97,7 @@ func TestHelpKnowsEveryFlag(t *testing.T) {
 					}
 				})
 			}
-			if c.short == "" || strings.HasSuffix(c.short, ".") || (c.run == nil) == (c.sub == nil) {
+			if c.short == "" || strings.HasSuffix(c.short, ".") || c.run == nil && c.sub == nil {
 				t.Errorf("%v: short %q, run %v, sub %d", here, c.short, c.run != nil, len(c.sub))
 			}
 			walk(here, c.sub)
@@ -135,6 +139,7 @@ func TestFailuresExitWithOneAndOneLine(t *testing.T) {
 		"problem":           {[]string{"token", "acme/dead"}, []string{"needs_reauth", "The grant is dead. Ask  [31mAda."}},
 		"not found":         {[]string{"accounts", "show", "acme/no"}, []string{"not_found", "There is no such thing."}},
 		"wrong key":         {[]string{"cluster", "--key", "wrong"}, []string{"unauthorized", "The API key is not valid."}},
+		"last node":         {[]string{"cluster", "remove", "n1"}, []string{"last_node", "Add a node first."}},
 		"nobody listens":    {[]string{"cluster", "--addr", nobody}, []string{nobody, "is the node running, and is --addr right?"}},
 		"no such file":      {[]string{"serve", "--config", "no/such.yaml"}, []string{"configuration file no/such.yaml does not exist"}},
 		"broken input":      {[]string{"import"}, []string{"standard input is not an account in JSON: it breaks off at byte 1"}},
@@ -193,6 +198,8 @@ func TestOutputs(t *testing.T) {
 		"cluster":             "cluster",
 		"cluster-shards":      "cluster --shards",
 		"cluster-json":        "cluster --json",
+		"cluster-remove":      "cluster remove n3",
+		"cluster-remove-json": "cluster remove n3 --json",
 	} {
 		got := f.against("", strings.Fields(args)...)
 		if got.code != exitDone {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/grantd/grantd/cluster/route"
 	"github.com/grantd/grantd/cluster/rpc"
 	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/httpapi"
 	"github.com/grantd/grantd/registry"
 	"github.com/grantd/grantd/wire"
 )
@@ -322,12 +324,35 @@ func (cl *cluster) describe(ctx context.Context) wire.Cluster {
 	st := cl.placement.Load().Status(ctx)
 	c := wire.Cluster{Nodes: make([]wire.Node, len(st.Nodes)), Shards: make([]wire.Shard, len(st.Shards))}
 	for i, n := range st.Nodes {
-		c.Nodes[i] = wire.Node{ID: n.Name, Addr: n.HTTP, State: n.State, ShardsOwned: n.Owned}
+		c.Nodes[i] = wire.Node{ID: n.Name, Addr: n.HTTP, State: n.State, ShardsOwned: n.Owned, Version: n.Version}
 	}
 	for i, s := range st.Shards {
 		c.Shards[i] = wire.Shard{ID: int(s.ID), Owner: s.Owner, Term: s.Term, Replicas: s.Replicas}
 	}
 	return c
+}
+
+// remove takes a node out for good and tells how far that is.
+func (cl *cluster) remove(ctx context.Context, id string) (wire.NodeRemoval, error) {
+	p := cl.placement.Load()
+	standing, err := p.Dismiss(ctx, id)
+	if errors.Is(err, placement.ErrLastNode) {
+		err = fmt.Errorf("node %s: %w", id, httpapi.ErrLastNode)
+	}
+	if err != nil {
+		return wire.NodeRemoval{}, err
+	}
+	r := wire.NodeRemoval{ID: id, State: wire.NodeRemoved}
+	if standing == placement.Removed {
+		return r, nil
+	}
+	r.State = wire.NodeLeaving
+	for _, s := range p.Status(ctx).Shards {
+		if slices.Contains(s.Replicas, id) {
+			r.ShardsLeft++
+		}
+	}
+	return r, nil
 }
 
 // leave hands over what this node leads.

@@ -38,6 +38,7 @@ type Options struct {
 // Node is a running node. Close it, also after Failed has told of an end.
 type Node struct {
 	core     *Core
+	version  string
 	server   *http.Server
 	handler  atomic.Pointer[http.Handler]
 	listener net.Listener
@@ -56,7 +57,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{listener: ln, failed: make(chan error, 1), served: make(chan struct{})}
+	n := &Node{version: o.Version, listener: ln, failed: make(chan error, 1), served: make(chan struct{})}
 	n.answer(httpapi.Starting(o.Logger))
 	n.server = httpapi.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*n.handler.Load()).ServeHTTP(w, r) }))
 	n.server.ReadHeaderTimeout, n.server.IdleTimeout = c.HTTP.ReadHeaderTimeout, c.HTTP.IdleTimeout
@@ -174,7 +175,7 @@ func (n *Node) api(o Options) http.Handler {
 	reg.MustRegister(actorFigures(n.core.Actors), storeFigures(n.core.db.Metrics))
 	return httpapi.New(httpapi.Deps{
 		Accounts: n.core.Accounts(), Integrations: apiIntegrations{n.core.Registry}, Keys: apiKeys{n.core.Registry},
-		Providers: newAPIProviders(n.core.Catalog), Cluster: n.cluster,
+		Providers: newAPIProviders(n.core.Catalog), Cluster: n.cluster, RemoveNode: n.removeNode,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Ready: n.ready,
 	}, httpapi.Options{Logger: o.Logger, Registerer: prometheus.Registerer(reg)})
 }
@@ -192,7 +193,7 @@ func (n *Node) cluster(ctx context.Context) (wire.Cluster, error) {
 		return n.core.cluster.describe(ctx), nil
 	}
 	name := n.core.name
-	c := wire.Cluster{Nodes: []wire.Node{{ID: name, Addr: n.Addr(), State: wire.NodeAlive}}, Shards: []wire.Shard{}}
+	c := wire.Cluster{Nodes: []wire.Node{{ID: name, Addr: n.Addr(), State: wire.NodeAlive, Version: n.version}}, Shards: []wire.Shard{}}
 	for id := range n.core.host.Shards() {
 		var owner string
 		var term uint64
@@ -205,6 +206,17 @@ func (n *Node) cluster(ctx context.Context) (wire.Cluster, error) {
 		c.Shards = append(c.Shards, wire.Shard{ID: id, Owner: owner, Term: term, Replicas: []string{name}})
 	}
 	return c, nil
+}
+
+// removeNode takes a node out of the cluster for good.
+func (n *Node) removeNode(ctx context.Context, id string) (wire.NodeRemoval, error) {
+	switch {
+	case n.core.cluster != nil:
+		return n.core.cluster.remove(ctx, id)
+	case id == n.core.name:
+		return wire.NodeRemoval{}, httpapi.ErrLastNode
+	}
+	return wire.NodeRemoval{}, fmt.Errorf("node %s: %w", id, credential.ErrNotFound)
 }
 
 func (n *Node) serve() {
