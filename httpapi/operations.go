@@ -1,9 +1,11 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
+	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/wire"
 )
 
@@ -39,6 +41,10 @@ func (a *api) removeNode(x *exchange) error {
 		return err
 	}
 	r, err := a.RemoveNode(&x.ctx, id)
+	if errors.Is(err, credential.ErrNoQuorum) {
+		return &problem{kind: kindNoQuorum, cause: err,
+			detail: "This node hears of no majority that could change the cluster's records. Ask another node, or try again after Retry-After."}
+	}
 	if err != nil {
 		return err
 	}

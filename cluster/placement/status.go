@@ -70,6 +70,16 @@ func (p *Placement) Status(ctx context.Context) Status {
 	return st
 }
 
+// Moving returns how many of the shards that this node leads are not yet as
+// their records say. It asks nobody.
+func (p *Placement) Moving() int {
+	n := 0
+	for _, l := range p.led() {
+		n += rank(!l.settled())
+	}
+	return n
+}
+
 func (p *Placement) nodeStatus(v *View, name string, live alive, m Member, owned int, holds bool) NodeStatus {
 	n, known := v.Record(name)
 	st := NodeStatus{Name: name, RPC: n.RPC, HTTP: n.HTTP, Version: n.Version, State: live[name].State.String(), Owned: owned}

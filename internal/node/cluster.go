@@ -72,8 +72,10 @@ type cluster struct {
 	server *rpc.Server
 	gossip *gossip.Gossip
 	meta   gossip.Meta // of this node
-	former *placement.Former
-	desk   placement.Desk
+	// records are the meta group, as any node can write it.
+	records *route.Meta
+	former  *placement.Former
+	desk    placement.Desk
 	// placement is set once the node belongs to a cluster.
 	placement atomic.Pointer[placement.Placement]
 	router    atomic.Pointer[route.Router]
@@ -120,7 +122,8 @@ func (core *Core) join(ctx context.Context, c CoreConfig) (err error) {
 	if _, err := core.host.OpenGroup(consensus.MetaGroup, consensus.Start{Voters: meta.Voters, Join: meta.Join}); err != nil {
 		return err
 	}
-	core.kv = shareKV(route.NewMeta(route.MetaConfig{Self: c.Name, Store: core.host.KV(), Peers: cl.peers, Leader: cl.metaLeader}))
+	cl.records = route.NewMeta(route.MetaConfig{Self: c.Name, Store: core.host.KV(), Peers: cl.peers, Leader: cl.metaLeader})
+	core.kv = shareKV(cl.records)
 	cl.provide(rpc.Services{})
 	if err := cl.former.Establish(ctx, core.kv); err != nil {
 		return err

@@ -54,9 +54,8 @@ func (f *figures) add(kind prometheus.ValueType, name, help string, value func()
 }
 
 // actorFigures are the counters of the account actors, as metrics.
-func actorFigures(s *actors.System) figures {
+func actorFigures(c *actors.Counters, openCircuits func() int) figures {
 	var f figures
-	c := s.Counters()
 	counter := func(name, help string, v interface{ Load() int64 }, labels ...string) {
 		f.add(prometheus.CounterValue, name, help, func() float64 { return float64(v.Load()) }, labels...)
 	}
@@ -95,7 +94,7 @@ func actorFigures(s *actors.System) figures {
 	counter(reads, readsHelp, &c.StoreReads, "from", "store")
 	f.add(prometheus.GaugeValue, "actor_requests_waiting", "Requests of callers inside account actors.", func() float64 { return float64(c.Waiting.Load()) })
 	f.add(prometheus.GaugeValue, "actors", "Accounts with an actor.", func() float64 { return float64(c.Actors.Load()) })
-	f.add(prometheus.GaugeValue, "provider_circuits_open", "Integrations whose provider is being left alone after failures.", func() float64 { return float64(s.OpenCircuits()) })
+	f.add(prometheus.GaugeValue, "provider_circuits_open", "Integrations whose provider is being left alone after failures.", func() float64 { return float64(openCircuits()) })
 	f.add(prometheus.CounterValue, "schedule_refreshes_total", "Refreshes begun by the schedule.", func() float64 { n, _, _ := c.ScheduledLag.Values(); return float64(n) })
 	f.add(prometheus.CounterValue, "schedule_lag_seconds_total", "Sum of the delays with which they began.", func() float64 { _, sum, _ := c.ScheduledLag.Values(); return sum.Seconds() })
 	f.add(prometheus.GaugeValue, "schedule_lag_max_seconds", "The largest of these delays since the start.", func() float64 { _, _, m := c.ScheduledLag.Values(); return m.Seconds() })

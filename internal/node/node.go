@@ -172,7 +172,10 @@ func (n *Node) ensureAdmin(ctx context.Context, file string) error {
 
 func (n *Node) api(o Options) http.Handler {
 	reg := newRegistry(o.Version)
-	reg.MustRegister(actorFigures(n.core.Actors), storeFigures(n.core.db.Metrics))
+	reg.MustRegister(actorFigures(n.core.Actors.Counters(), n.core.Actors.OpenCircuits), storeFigures(n.core.db.Metrics), shardFigures(n.core.host))
+	if n.core.cluster != nil {
+		reg.MustRegister(n.core.cluster.figures())
+	}
 	return httpapi.New(httpapi.Deps{
 		Accounts: n.core.Accounts(), Integrations: apiIntegrations{n.core.Registry}, Keys: apiKeys{n.core.Registry},
 		Providers: newAPIProviders(n.core.Catalog), Cluster: n.cluster, RemoveNode: n.removeNode,
