@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -208,6 +209,9 @@ func (c *cluster) spawn(name, program string, args ...string) (pid int, err erro
 	defer func() { err = errors.Join(err, log.Close()) }()
 	cmd := exec.Command(program, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = c.dir, log, log
+	// Its configuration is a file: variables that are meant for this program, or
+	// for the command line, would override it.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "GRANTD_") })
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return 0, err
@@ -225,7 +229,11 @@ func (c *cluster) client(n *member) (*client.Client, error) {
 	return client.New("http://"+n.HTTP, wire.Secret(strings.TrimSpace(string(key))), client.Options{})
 }
 
-// until calls fn again and again until it succeeds, or ctx ends.
+// errEnded: the process that is waited for has ended.
+var errEnded = errors.New("its process has ended")
+
+// until calls fn again and again until it succeeds, its process has ended, or
+// ctx ends.
 func until(ctx context.Context, what string, fn func() error) error {
 	t := time.NewTicker(100 * time.Millisecond)
 	defer t.Stop()
@@ -234,10 +242,12 @@ func until(ctx context.Context, what string, fn func() error) error {
 		if err == nil {
 			return nil
 		}
+		if errors.Is(err, errEnded) || ctx.Err() != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
 		select {
 		case <-t.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", what, err)
 		}
 	}
 }

@@ -62,7 +62,7 @@ func (c *cluster) await(ctx context.Context, n *member) error {
 	defer probe.CloseIdleConnections()
 	return until(ctx, n.Name+" does not get ready (see "+c.path(n.Name+".log")+")", func() error {
 		if !c.runs(n) {
-			return errors.New("its process has ended")
+			return errEnded
 		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+"/readyz", nil)
 		if err != nil {
