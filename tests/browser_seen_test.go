@@ -17,7 +17,7 @@ type dashboardView struct {
 	Status, Key, Text, Focus string
 	Asks, Board              bool
 	Notes                    map[string]string
-	Nodes                    []string
+	Nodes, Shards            []row
 	Accounts                 []row
 	Kept                     keptByBrowser
 }
@@ -54,6 +54,11 @@ type dashboardSeen struct {
 			dashboardView
 			Integrations []row
 		}
+		Shards struct {
+			Closed bool
+			Count  string
+			Rows   []row
+		}
 		Lists struct {
 			First, Second, Again []row
 			Ends                 []bool
@@ -61,8 +66,8 @@ type dashboardSeen struct {
 		Filters   map[string][]row
 		History   struct{ True, Spoilt historyView }
 		Refreshes struct {
-			Accounts []row
-			Focused  bool
+			Accounts      []row
+			Focused, Open bool
 		}
 		SignOut struct {
 			dashboardView
@@ -127,9 +132,7 @@ func (s dashboardSeen) checkLists(t *testing.T) {
 	if v.Asks || !v.Board || !strings.HasPrefix(v.Status, "Up to date") || len(v.Notes) > 0 {
 		t.Errorf("it asks for a key %v, shows the lists %v, says %q and %v", v.Asks, v.Board, v.Status, v.Notes)
 	}
-	if len(v.Nodes) != 1 || !strings.Contains(v.Nodes[0], "n1 alive") || !strings.Contains(v.Nodes[0], "owns 32 of 32 shards") {
-		t.Errorf("the nodes are %q", v.Nodes)
-	}
+	wantRows(t, "nodes", v.Nodes, []string{"Node", "State", "Shards owned", "Replicas held"}, "n1 | alive | 32 | 32")
 	wantRows(t, "integrations", v.Integrations, []string{"Integration", "Provider", "State"}, "crm | custom | ok", "mistyped | custom | misconfigured")
 
 	lists := s.Pages.Lists
@@ -157,6 +160,18 @@ func (s dashboardSeen) checkLists(t *testing.T) {
 	if !slices.Equal(lists.Ends, []bool{true, false, false, true}) || len(lists.Again) != 100 || lists.Again[0]["Account"] != oddAccount {
 		t.Errorf("the buttons of the pages are off %v; back on the first page there are %d accounts", lists.Ends, len(lists.Again))
 	}
+}
+
+func (s dashboardSeen) checkShards(t *testing.T) {
+	v := s.Pages.Shards
+	if !v.Closed || v.Count != "Shards 32" || !s.Pages.Refreshes.Open {
+		t.Errorf("closed at first %v, %q, open after the page has refreshed itself %v", v.Closed, v.Count, s.Pages.Refreshes.Open)
+	}
+	var want []string
+	for shard := range 32 {
+		want = append(want, fmt.Sprintf("%d | n1 | n1", shard))
+	}
+	wantRows(t, "shards", v.Rows, []string{"Shard", "Owner", "Replicas"}, want...)
 }
 
 func (s dashboardSeen) checkFilters(t *testing.T) {
@@ -230,7 +245,7 @@ func (s dashboardSeen) checkForgotten(t *testing.T, key string) {
 func (s dashboardSeen) checkTenant(t *testing.T) {
 	v := s.Pages.TenantKey
 	wantRows(t, "accounts", v.Accounts, []string{"Account"}, oddAccount, deadAccount)
-	if !v.Board || len(v.Nodes) > 0 || !maps.Equal(v.Notes, map[string]string{"nodes-note": "This key may not see this."}) {
+	if !v.Board || len(v.Nodes) > 0 || len(v.Shards) > 0 || !maps.Equal(v.Notes, map[string]string{"nodes-note": "This key may not see this."}) {
 		t.Errorf("it shows the lists %v, the nodes %q and says %v", v.Board, v.Nodes, v.Notes)
 	}
 }
@@ -247,7 +262,7 @@ func (s dashboardSeen) checkPhone(t *testing.T) {
 func (s dashboardSeen) checkAccessible(t *testing.T) {
 	names := map[string][]string{"signin": {"textbox API key", "button Show"}, "board": {
 		"checkbox Refresh every 5 s", "button Sign out", "textbox Tenant", "combobox State", "button Filter",
-		"table Integrations", "table Accounts", "table History of " + oddAccount, "button " + leavingAccount, "button Close",
+		"table Nodes", "table Shards", "table Integrations", "table Accounts", "table History of " + oddAccount, "button " + leavingAccount, "button Close",
 	}}
 	for page, expected := range names {
 		var got []string

@@ -46,6 +46,7 @@ func TestDashboardInABrowser(t *testing.T) {
 		{"asks for a key", seen.checkAsks},
 		{"says what is wrong with a key", seen.checkRefusals},
 		{"shows accounts and integrations in every state", seen.checkLists},
+		{"shows the shards when asked to", seen.checkShards},
 		{"filters", seen.checkFilters},
 		{"shows the history of an account, as text", seen.checkHistory},
 		{"refreshes itself under the keyboard", seen.checkRefreshes},

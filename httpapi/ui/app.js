@@ -69,7 +69,7 @@ function cell(content, className = "") {
 const LOOKS = {
   active: "good", alive: "good", ok: "good",
   pending: "warn", suspect: "warn", joining: "warn", leaving: "warn",
-  needs_reauth: "bad", misconfigured: "bad", dead: "bad",
+  needs_reauth: "bad", misconfigured: "bad", dead: "bad", none: "bad",
 };
 
 const mark = (state) => element("span", state.replace("_", " "), "mark " + (LOOKS[state] || ""));
@@ -109,16 +109,17 @@ function heading(content) {
   return th;
 }
 
-function drawNodes(cluster) {
-  const leaderless = cluster.shards.filter((shard) => !shard.owner).length;
-  const cards = cluster.nodes.map((node) => {
-    const li = element("li");
-    li.append(element("strong", node.id), " ", mark(node.state));
-    li.append(element("small", `${node.addr} · owns ${node.shards_owned} of ${cluster.shards.length} shards`));
-    return li;
-  });
-  if (leaderless) cards.push(element("li", `${leaderless} shards have no owner`, "mark bad"));
-  $("nodes").replaceChildren(...cards);
+function drawCluster({ nodes, shards }) {
+  rows("nodes", nodes, 6, (node) => [
+    heading(node.id), cell(mark(node.state)), cell(String(node.shards_owned), "number"),
+    cell(String(shards.filter((s) => s.replicas.includes(node.id)).length), "number"), cell(node.addr), cell(node.version),
+  ]);
+  rows("shards", shards, 4, (s) => [
+    heading(String(s.id)), cell(s.owner || mark("none")), cell(String(s.term), "number"), cell(s.replicas.join(" ")),
+  ]);
+  const ownerless = shards.filter((s) => !s.owner).length;
+  $("shards-count").textContent = ownerless ? `${ownerless} of ${shards.length} have no owner` : String(shards.length);
+  $("shards-count").className = ownerless ? "mark bad" : "mark";
 }
 
 function drawIntegrations(list) {
@@ -164,7 +165,7 @@ async function refresh() {
   const run = ++view.run;
   view.busy = true;
   const parts = [
-    part("nodes", () => get("/v1/cluster"), drawNodes),
+    part("nodes", () => get("/v1/cluster"), drawCluster),
     part("integrations", () => get("/v1/integrations", { limit: 1000 }), drawIntegrations),
     part("accounts", () => get("/v1/accounts", {
       limit: 100, cursor: view.cursor, tenant: $("tenant").value.trim(), state: $("state").value,
@@ -218,7 +219,7 @@ function signOut(why) {
   sessionStorage.removeItem(KEY);
   closeHistory();
   $("filters").reset();
-  for (const id of ["nodes", "integrations", "accounts", "history"]) $(id).replaceChildren();
+  for (const id of ["nodes", "shards", "shards-count", "integrations", "accounts", "history"]) $(id).replaceChildren();
   showBoard(false);
   say(why || "Not signed in", Boolean(why));
   $("key").focus();

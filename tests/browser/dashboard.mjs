@@ -85,9 +85,19 @@ const steps = {
     await page.getByText('Up to date').waitFor()
     return {
       ...await overview(page), notes: await notes(page), kept: await kept(page),
-      nodes: await page.locator('#nodes li').allInnerTexts(),
+      nodes: await read(page, 'nodes'),
       integrations: await read(page, 'integrations'),
     }
+  },
+
+  // By keyboard; they stay open.
+  async shards(page) {
+    const box = page.locator('details')
+    const closed = !await page.locator('#shards').isVisible()
+    await box.locator('summary').focus()
+    await page.keyboard.press('Enter')
+    await page.locator('#shards').waitFor()
+    return { closed, count: await box.locator('summary').innerText(), rows: await read(page, 'shards') }
   },
 
   async lists(page) {
@@ -148,9 +158,10 @@ const steps = {
     await fetch(new URL(`/v1/accounts/${vanishing}`, url), { method: 'DELETE', headers: { Authorization: 'Bearer ' + adminKey } })
     await redrawn(page, 'accounts', () => page.clock.fastForward(PERIOD))
     const focused = await button.evaluate((e) => e === document.activeElement)
+    const open = await page.locator('#shards').isVisible()
     await page.getByLabel('Refresh every').uncheck()
     await page.clock.resume()
-    return { accounts: await read(page, 'accounts'), focused }
+    return { accounts: await read(page, 'accounts'), focused, open }
   },
 
   // Without the crowd, of which the rows are all the same.
@@ -180,7 +191,7 @@ const steps = {
   async tenantKey(page) {
     await redrawn(page, 'accounts', () => signIn(page, tenantKey))
     await page.getByText('Up to date').waitFor()
-    return { ...await overview(page), notes: await notes(page), accounts: await read(page, 'accounts'), nodes: await page.locator('#nodes li').allInnerTexts() }
+    return { ...await overview(page), notes: await notes(page), accounts: await read(page, 'accounts'), nodes: await read(page, 'nodes'), shards: await read(page, 'shards') }
   },
 }
 

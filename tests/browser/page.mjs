@@ -48,7 +48,7 @@ export const overflow = (page) => page.evaluate(() => {
 })
 
 // controls are the elements that a mouse can use: the keyboard must get to each.
-const controls = 'a[href], button:enabled, input:enabled, select:enabled, [tabindex="0"]'
+const controls = 'a[href], button:enabled, input:enabled, select:enabled, summary, [tabindex="0"]'
 
 // walk presses Tab once around the page, and tells which controls it did not
 // get to, and which do not show that they have the focus.
