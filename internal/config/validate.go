@@ -221,6 +221,9 @@ func (c Config) Warnings() []string {
 	case !c.Cluster.Enabled() && (c.Cluster.Gossip != "" || c.Cluster.RPC != ""):
 		w = append(w, "cluster.gossip, cluster.rpc: not used, for cluster.tls is not set; this node is alone")
 	}
+	if c.Cluster.Enabled() && c.Cluster.BootstrapExpect == 1 && len(c.Cluster.Join) > 0 {
+		w = append(w, "cluster.bootstrap_expect: is 1, so if this node is new and sees none of cluster.join when it starts, it founds a cluster of its own; set the number of nodes that found the cluster, or founded it")
+	}
 	for _, entry := range c.Outgoing.Allow {
 		if a, err := ParseAllow(entry); err == nil && a.Prefix.IsValid() && a.Prefix.Bits() == 0 {
 			w = append(w, "outgoing.allow: "+entry+" allows every address, so a provider's URL can reach services inside your network")

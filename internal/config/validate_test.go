@@ -33,7 +33,9 @@ func TestANodeOfAClusterIsRight(t *testing.T) {
 	open.Cluster.GossipKey = ""
 	unused := Default()
 	unused.Cluster.RPC = "10.0.0.1:7947"
-	for _, c := range []Config{open, unused} {
+	lonely := clustered()
+	lonely.Cluster.BootstrapExpect, lonely.Cluster.Join = 1, []string{"10.0.0.2:7946"}
+	for _, c := range []Config{open, unused, lonely} {
 		if len(c.Warnings()) != 1 {
 			t.Errorf("warnings %q", c.Warnings())
 		}
