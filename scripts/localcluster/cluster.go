@@ -258,8 +258,8 @@ func (c *cluster) add(ctx context.Context) error {
 		return fmt.Errorf("there are %d nodes already, which is all that have addresses here", maxNodes)
 	}
 	n := newMember(len(c.Nodes) + 1)
-	expect := len(c.Nodes)
 	c.Nodes = append(c.Nodes, n)
+	expect := len(c.Nodes) // it cannot found a cluster of its own
 	if err := c.certificates(ctx, []*member{n}); err != nil {
 		return err
 	}

@@ -26,12 +26,14 @@ func nft(commands string) error {
 
 // cut drops whatever goes to or comes from a node's own address. Its API, on
 // 127.0.0.1, goes on.
-func (c *cluster) cut(n *member) error {
-	return nft(fmt.Sprintf(`add table ip %[1]s
+func (c *cluster) cut(n *member) error { return nft(cutRules(n.Host)) }
+
+func cutRules(host string) string {
+	return fmt.Sprintf(`add table ip %[1]s
 add chain ip %[1]s input { type filter hook input priority 0; }
 add rule ip %[1]s input ip saddr %[2]s ip daddr != %[2]s drop
 add rule ip %[1]s input ip daddr %[2]s ip saddr != %[2]s drop
-`, table, n.Host))
+`, table, host)
 }
 
 // heal mends all cuts and lets paused nodes go on.

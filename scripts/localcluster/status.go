@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,8 +15,13 @@ import (
 // status prints the processes, and the cluster as the first node tells it that
 // answers.
 func (c *cluster) status(ctx context.Context) error {
-	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	seen, by, err := c.ask(ctx)
+	return errors.Join(c.show(seen, by), err)
+}
+
+// show prints what the node called by sees; "": none has told anything.
+func (c *cluster) show(seen wire.Cluster, by string) error {
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	states := map[string]wire.Node{}
 	for _, n := range seen.Nodes {
 		states[n.ID] = n
@@ -26,14 +32,15 @@ func (c *cluster) status(ctx context.Context) error {
 		if c.runs(n) {
 			process = fmt.Sprint(n.PID)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\n", n.Name, process, n.HTTP, states[n.Name].State, states[n.Name].ShardsOwned)
+		state := states[n.Name]
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\n", n.Name, process, n.HTTP, cmp.Or(state.State, "-"), state.ShardsOwned)
 	}
-	if err != nil {
-		return errors.Join(w.Flush(), err)
+	if by == "" {
+		return w.Flush()
 	}
 	fmt.Fprintln(w, "\nSHARD\tOWNER\tTERM\tREPLICAS")
 	for _, s := range seen.Shards {
-		fmt.Fprintf(w, "%d\t%s\t%d\t%s\n", s.ID, s.Owner, s.Term, strings.Join(s.Replicas, " "))
+		fmt.Fprintf(w, "%d\t%s\t%d\t%s\n", s.ID, cmp.Or(s.Owner, "-"), s.Term, strings.Join(s.Replicas, " "))
 	}
 	fmt.Fprintf(w, "\n(as %s sees it)\n", by)
 	return w.Flush()
