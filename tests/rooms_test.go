@@ -33,6 +33,7 @@ const (
 	tink       = "github.com/tink-crypto/tink-go/v2"
 	raft       = "github.com/hashicorp/raft"
 	memberlist = "github.com/hashicorp/memberlist"
+	grpc       = "google.golang.org/grpc"
 )
 
 // rooms are in the order of dependency: a row imports only rows above it.
@@ -45,7 +46,16 @@ var rooms = []room{
 	{folder: "storage", never: []string{ours("envelope"), tink, raft}},
 	{folder: "oauth", never: []string{ours("storage"), ours("envelope")}},
 	{folder: "outbox", never: []string{ours("storage"), ours("oauth")}},
-	{folder: "cluster", never: []string{ours("envelope"), ours("oauth"), ours("outbox")}},
+	// The parts of "cluster", which as a whole never uses envelope, oauth and
+	// outbox. What decides knows neither engines nor the network.
+	{folder: "cluster/ring", ours: []string{"credential"}, never: []string{"net"}},
+	{folder: "cluster/gossip", ours: []string{"credential"}, never: []string{pebble, raft, grpc, "net/http"}},
+	{folder: "cluster/raftlog", ours: []string{}},
+	{folder: "cluster/link", ours: []string{"credential", "cluster/raftlog"}, never: []string{pebble, memberlist}},
+	{folder: "cluster/consensus", ours: []string{"credential", "storage", "cluster/raftlog", "cluster/ring"}, never: []string{memberlist, grpc, "net/http"}},
+	{folder: "cluster/placement", ours: []string{"credential"}, never: []string{pebble, raft, memberlist, grpc, "net"}},
+	{folder: "cluster/rpc", ours: []string{"credential", "wire"}, never: []string{pebble, raft, memberlist}},
+	{folder: "cluster/route", ours: []string{"credential", "wire", "cluster/rpc"}, never: []string{pebble, raft, memberlist}},
 	{folder: "actors", never: []string{pebble, tink, raft, memberlist, "net/http"}},
 	{folder: "registry", never: []string{pebble, raft, memberlist, "net/http"}},
 	{folder: "client", ours: []string{"wire"}},
@@ -187,6 +197,7 @@ func TestRoomCheckFindsEachKindOfViolation(t *testing.T) {
 	}
 	add("storage", pebble)
 	add("credential", "fmt")
+	add("cluster/ring", "fmt")
 	for _, c := range []struct {
 		what string
 		p    pkg
@@ -201,6 +212,8 @@ func TestRoomCheckFindsEachKindOfViolation(t *testing.T) {
 		{"anything of ours, where it may not", add("wire/e", ours("credential")), true},
 		{"the domain, in the command", add("cmd/node/f", ours("storage")), true},
 		{"its own subfolder", add("storage/g", ours("storage")), false},
+		{"another part of the cluster", add("cluster/gossip/h", ours("cluster/ring")), true},
+		{"a part of the cluster without a room", add("cluster/new", "fmt"), true},
 	} {
 		if problems := checkRoom(all, c.p); (len(problems) > 0) != c.bad {
 			t.Errorf("%s: found %q", c.what, problems)
