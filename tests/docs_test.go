@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/grantd/grantd/internal/config"
 	"github.com/grantd/grantd/tests/process"
 )
 
@@ -29,8 +30,11 @@ import (
 //   - one fenced as "sh by-hand" is not run: it needs what a test cannot give.
 //
 // "go run ./cmd/node", "go build -o bin/grantd ./cmd/node" and the default
-// addresses stand for the binary and the addresses of the test. What is not
-// meant to be run is fenced as something else, such as text or yaml.
+// addresses stand for the binary and the addresses of the test; programs of
+// scripts/ are those of the checkout, and work in the reader's folder. A local
+// cluster has the addresses that the documents name, so that one runs at a time.
+// What is not meant to be run is fenced as something else, such as text or yaml;
+// what is fenced as yaml is a configuration, and must be a right one.
 
 // block is a fenced block of a document.
 type block struct {
@@ -116,6 +120,28 @@ func documents(t *testing.T) []string {
 	return list
 }
 
+func TestConfigurationsInTheDocumentsAreRight(t *testing.T) {
+	found := 0
+	for _, name := range documents(t) {
+		text, err := os.ReadFile(filepath.Join("..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range fenced(string(text)) {
+			if b.info != "yaml" {
+				continue
+			}
+			found++
+			if _, warnings, err := config.Parse(name, []byte(b.text), nil, nil); err != nil || len(warnings) > 0 {
+				t.Errorf("%s:%d: %v, warnings %q", name, b.line, err, warnings)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no document has a configuration; is it fenced as something else than yaml?")
+	}
+}
+
 func TestShellCommandsInTheDocumentsAreFencedAsSh(t *testing.T) {
 	for _, name := range documents(t) {
 		text, err := os.ReadFile(filepath.Join("..", name))
@@ -159,9 +185,41 @@ type reader struct {
 func newReader(t *testing.T) *reader {
 	t.Helper()
 	r := &reader{t: t, dir: t.TempDir(), wrapper: filepath.Join(t.TempDir(), "grantd")}
+	checkout, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
 	r.env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "GRANTD_") }),
-		"PATH="+filepath.Dir(r.wrapper)+string(filepath.ListSeparator)+os.Getenv("PATH"))
+		"PATH="+filepath.Dir(r.wrapper)+string(filepath.ListSeparator)+os.Getenv("PATH"),
+		"CHECKOUT="+checkout, "TOOLS="+filepath.Dir(r.wrapper))
+	r.makeCluster(checkout)
 	return r
+}
+
+// makeCluster puts scripts/cluster into the folder. What a document leaves
+// running is ended.
+func (r *reader) makeCluster(checkout string) {
+	r.t.Helper()
+	script := filepath.Join(r.dir, "scripts", "cluster")
+	text := fmt.Sprintf("#!/bin/sh\nGRANTD_CLUSTER_DIR=%q exec %q \"$@\"\n", filepath.Join(r.dir, ".cluster"), filepath.Join(checkout, "scripts", "cluster"))
+	err := os.Mkdir(filepath.Dir(script), 0o700)
+	if err = errors.Join(err, os.WriteFile(script, []byte(text), 0o700)); err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() {
+		if _, err := os.Stat(filepath.Join(r.dir, ".cluster")); err != nil {
+			return
+		}
+		logs, _ := filepath.Glob(filepath.Join(r.dir, ".cluster", "*.log"))
+		for _, name := range logs {
+			if text, err := os.ReadFile(name); err == nil {
+				r.t.Logf("the last of %s:\n%s", filepath.Base(name), text[max(0, len(text)-2000):])
+			}
+		}
+		if out, err := exec.Command(script, "down").CombinedOutput(); err != nil {
+			r.t.Errorf("scripts/cluster down: %v\n%s", err, out)
+		}
+	})
 }
 
 // startNode runs grantd dev in the folder, where that was not done yet.
@@ -203,8 +261,8 @@ func (r *reader) startNode() {
 	}
 }
 
-// blockTimeout bounds one block.
-const blockTimeout = 2 * time.Minute
+// blockTimeout bounds one block. Starting a cluster takes the longest, by far.
+const blockTimeout = 4 * time.Minute
 
 // prelude lets go build and run grantd as a reader in the checkout would.
 const prelude = `set -euo pipefail
@@ -212,6 +270,12 @@ go() {
 	case "$*" in
 	"run ./cmd/node "*) shift 2; grantd "$@" ;;
 	"build -o bin/grantd ./cmd/node") mkdir -p bin; cp "$(command -v grantd)" bin/grantd ;;
+	"run ./scripts/"*)
+		local program=$2 name=${2##*/}
+		shift 2
+		command go -C "$CHECKOUT" build -o "$TOOLS/$name" "$program"
+		"$TOOLS/$name" "$@"
+		;;
 	*) command go "$@" ;;
 	esac
 }
