@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -79,25 +80,18 @@ const (
 )
 
 func (t Timing) withDefaults() Timing {
-	orDefault(&t.Heartbeat, time.Second)
-	orDefault(&t.Election, max(time.Second, t.Heartbeat))
-	orDefault(&t.Lease, min(500*time.Millisecond, t.Heartbeat))
-	orDefault(&t.SnapshotInterval, 20*time.Second)
-	orDefault(&t.SnapshotThreshold, 4096)
-	orDefault(&t.TrailingLogs, 2048)
+	t.Heartbeat = cmp.Or(t.Heartbeat, time.Second)
+	t.Election = cmp.Or(t.Election, max(time.Second, t.Heartbeat))
+	t.Lease = cmp.Or(t.Lease, min(500*time.Millisecond, t.Heartbeat))
+	t.SnapshotInterval = cmp.Or(t.SnapshotInterval, 20*time.Second)
+	t.SnapshotThreshold = cmp.Or(t.SnapshotThreshold, 4096)
+	t.TrailingLogs = cmp.Or(t.TrailingLogs, 2048)
 	return t
-}
-
-func orDefault[T comparable](v *T, d T) {
-	var zero T
-	if *v == zero {
-		*v = d
-	}
 }
 
 // withDefaults fills in what was left out.
 func (c Config) withDefaults() Config {
-	orDefault(&c.Shards, DefaultShards)
+	c.Shards = cmp.Or(c.Shards, DefaultShards)
 	if c.FS == nil {
 		c.FS = vfs.Default
 	}

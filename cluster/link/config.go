@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,24 +57,17 @@ type Timing struct {
 }
 
 func (c Config) withDefaults() Config {
-	orDefault(&c.Limits.Handshakes, 128)
-	orDefault(&c.Limits.Conns, 8192)
-	orDefault(&c.Limits.Streams, 8)
-	orDefault(&c.Limits.RPC, 256)
-	orDefault(&c.Timing.Handshake, 3*time.Second)
-	orDefault(&c.Timing.Raft, 5*time.Second)
-	orDefault(&c.Timing.Reload, 5*time.Second)
+	c.Limits.Handshakes = cmp.Or(c.Limits.Handshakes, 128)
+	c.Limits.Conns = cmp.Or(c.Limits.Conns, 8192)
+	c.Limits.Streams = cmp.Or(c.Limits.Streams, 8)
+	c.Limits.RPC = cmp.Or(c.Limits.RPC, 256)
+	c.Timing.Handshake = cmp.Or(c.Timing.Handshake, 3*time.Second)
+	c.Timing.Raft = cmp.Or(c.Timing.Raft, 5*time.Second)
+	c.Timing.Reload = cmp.Or(c.Timing.Reload, 5*time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
-}
-
-func orDefault[T comparable](v *T, d T) {
-	var zero T
-	if *v == zero {
-		*v = d
-	}
 }
 
 // Validate says what is wrong with the configuration.

@@ -28,40 +28,29 @@ func checkAccount(s string) error {
 }
 
 func accountsList() command {
-	var (
-		conn   connection
-		list   listFlags
-		filter client.AccountFilter
-	)
-	return command{
+	var filter client.AccountFilter
+	return listCommand(command{
 		name:  "list",
 		short: "list accounts in order of tenant and id",
 		flags: func(fs *flag.FlagSet) {
 			fs.StringVar(&filter.Tenant, "tenant", "", "only those of this `tenant`")
 			fs.StringVar(&filter.State, "state", "", "only those in this `state`: pending, active, needs_reauth or disconnected")
 			fs.StringVar(&filter.Integration, "integration", "", "only those of this `integration`")
-			list.register(fs)
-			conn.register(fs)
 		},
-		run: func(ctx context.Context, in *input) error {
-			c, err := conn.open(in)
-			if err != nil {
-				return err
-			}
-			return listing[wire.Account]{
-				member: "accounts",
-				header: []string{"ACCOUNT", "STATE", "REASON", "INTEGRATION", "TYPE", "GENERATION", "EXPIRES", "NEXT REFRESH"},
-				row: func(a wire.Account) []string {
-					return []string{a.Name(), a.State, a.Reason, a.Integration, a.Type, strconv.FormatUint(a.Generation, 10), when(a.ExpiresAt), when(a.NextRefreshAt)}
-				},
-				page: func(ctx context.Context, cursor string, limit int) ([]wire.Account, string, error) {
-					filter.Cursor, filter.Limit = cursor, limit
-					p, err := c.Accounts(ctx, filter)
-					return p.Accounts, p.NextCursor, err
-				},
-			}.print(ctx, in.Stdout, list)
-		},
-	}
+	}, func(c *client.Client, _ *input) listing[wire.Account] {
+		return listing[wire.Account]{
+			member: "accounts",
+			header: []string{"ACCOUNT", "STATE", "REASON", "INTEGRATION", "TYPE", "GENERATION", "EXPIRES", "NEXT REFRESH"},
+			row: func(a wire.Account) []string {
+				return []string{a.Name(), a.State, a.Reason, a.Integration, a.Type, strconv.FormatUint(a.Generation, 10), when(a.ExpiresAt), when(a.NextRefreshAt)}
+			},
+			page: func(ctx context.Context, cursor string, limit int) ([]wire.Account, string, error) {
+				filter.Cursor, filter.Limit = cursor, limit
+				p, err := c.Accounts(ctx, filter)
+				return p.Accounts, p.NextCursor, err
+			},
+		}
+	})
 }
 
 func accountsShow() command {
@@ -111,34 +100,24 @@ func showAccount(in *input, asJSON bool, a wire.Account) error {
 }
 
 func accountsHistory() command {
-	var (
-		conn connection
-		list listFlags
-	)
-	return command{
+	return listCommand(command{
 		name:  "history",
 		args:  []string{"TENANT/ID"},
 		short: "tell what happened to an account, newest first",
-		flags: func(fs *flag.FlagSet) { list.register(fs); conn.register(fs) },
-		run: func(ctx context.Context, in *input) error {
-			if err := checkAccount(in.arg(0)); err != nil {
-				return err
-			}
-			c, err := conn.open(in)
-			if err != nil {
-				return err
-			}
-			return listing[wire.HistoryLine]{
-				member: "history",
-				header: []string{"AT", "WHAT", "REASON", "GENERATION", "NODE", "DETAIL"},
-				row: func(l wire.HistoryLine) []string {
-					return []string{when(l.At), l.What, l.Reason, strconv.FormatUint(l.Generation, 10), l.Node, l.Detail}
-				},
-				page: func(ctx context.Context, cursor string, limit int) ([]wire.HistoryLine, string, error) {
-					p, err := c.History(ctx, in.arg(0), cursor, limit)
-					return p.History, p.NextCursor, err
-				},
-			}.print(ctx, in.Stdout, list)
-		},
-	}
+	}, func(c *client.Client, in *input) listing[wire.HistoryLine] {
+		return listing[wire.HistoryLine]{
+			member: "history",
+			header: []string{"AT", "WHAT", "REASON", "GENERATION", "NODE", "DETAIL"},
+			row: func(l wire.HistoryLine) []string {
+				return []string{when(l.At), l.What, l.Reason, strconv.FormatUint(l.Generation, 10), l.Node, l.Detail}
+			},
+			page: func(ctx context.Context, cursor string, limit int) ([]wire.HistoryLine, string, error) {
+				if err := checkAccount(in.arg(0)); err != nil {
+					return nil, "", err
+				}
+				p, err := c.History(ctx, in.arg(0), cursor, limit)
+				return p.History, p.NextCursor, err
+			},
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -55,12 +56,12 @@ func (c *connection) register(fs *flag.FlagSet) {
 // resolve returns the base URL of the node and the key to present.
 func (c *connection) resolve(in *input) (base string, key wire.Secret, err error) {
 	in.remote = true
-	addr := firstOf(c.addr, in.getenv(envAddr), defaultAddr)
+	addr := cmp.Or(c.addr, in.getenv(envAddr), defaultAddr)
 	u, err := baseURL(addr)
 	if err != nil {
 		return "", "", err
 	}
-	key = wire.Secret(firstOf(c.key, in.getenv(envKey)))
+	key = wire.Secret(cmp.Or(c.key, in.getenv(envKey)))
 	if key == "" && isLocal(u.Hostname()) {
 		key, err = readAdminKey(filepath.Join(devDataDir, adminKeyName))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -129,13 +130,4 @@ func isLocal(host string) bool {
 	}
 	a, err := netip.ParseAddr(host)
 	return err == nil && a.IsLoopback()
-}
-
-func firstOf(ss ...string) string {
-	for _, s := range ss {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
 }

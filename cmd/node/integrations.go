@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/grantd/grantd/client"
 	"github.com/grantd/grantd/wire"
 )
 
@@ -20,32 +21,22 @@ func integrationsCommand() command {
 }
 
 func integrationsList() command {
-	var (
-		conn connection
-		list listFlags
-	)
-	return command{
+	return listCommand(command{
 		name:  "list",
 		short: "list integrations in order of id",
-		flags: func(fs *flag.FlagSet) { list.register(fs); conn.register(fs) },
-		run: func(ctx context.Context, in *input) error {
-			c, err := conn.open(in)
-			if err != nil {
-				return err
-			}
-			return listing[wire.Integration]{
-				member: "integrations",
-				header: []string{"INTEGRATION", "PROVIDER", "CLIENT ID", "STATE", "REASON", "SCOPES"},
-				row: func(i wire.Integration) []string {
-					return []string{i.ID, i.Provider, i.ClientID, i.State, i.Reason, words(i.Scopes)}
-				},
-				page: func(ctx context.Context, cursor string, limit int) ([]wire.Integration, string, error) {
-					p, err := c.Integrations(ctx, cursor, limit)
-					return p.Integrations, p.NextCursor, err
-				},
-			}.print(ctx, in.Stdout, list)
-		},
-	}
+	}, func(c *client.Client, _ *input) listing[wire.Integration] {
+		return listing[wire.Integration]{
+			member: "integrations",
+			header: []string{"INTEGRATION", "PROVIDER", "CLIENT ID", "STATE", "REASON", "SCOPES"},
+			row: func(i wire.Integration) []string {
+				return []string{i.ID, i.Provider, i.ClientID, i.State, i.Reason, words(i.Scopes)}
+			},
+			page: func(ctx context.Context, cursor string, limit int) ([]wire.Integration, string, error) {
+				p, err := c.Integrations(ctx, cursor, limit)
+				return p.Integrations, p.NextCursor, err
+			},
+		}
+	})
 }
 
 func integrationsShow() command {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/grantd/grantd/client"
 	"github.com/grantd/grantd/wire"
 )
 
@@ -75,32 +76,22 @@ func checkNewKey(n wire.NewKey) error {
 }
 
 func keysList() command {
-	var (
-		conn connection
-		list listFlags
-	)
-	return command{
+	return listCommand(command{
 		name:  "list",
 		short: "list API keys: their scopes, not the keys themselves",
-		flags: func(fs *flag.FlagSet) { list.register(fs); conn.register(fs) },
-		run: func(ctx context.Context, in *input) error {
-			c, err := conn.open(in)
-			if err != nil {
-				return err
-			}
-			return listing[wire.Key]{
-				member: "keys",
-				header: []string{"KEY", "NAME", "TENANT", "INTEGRATIONS", "PERMISSIONS", "CREATED"},
-				row: func(k wire.Key) []string {
-					return []string{k.ID, k.Name, k.Tenant, words(k.Integrations), words(k.Permissions), when(k.CreatedAt)}
-				},
-				page: func(ctx context.Context, cursor string, limit int) ([]wire.Key, string, error) {
-					p, err := c.Keys(ctx, cursor, limit)
-					return p.Keys, p.NextCursor, err
-				},
-			}.print(ctx, in.Stdout, list)
-		},
-	}
+	}, func(c *client.Client, _ *input) listing[wire.Key] {
+		return listing[wire.Key]{
+			member: "keys",
+			header: []string{"KEY", "NAME", "TENANT", "INTEGRATIONS", "PERMISSIONS", "CREATED"},
+			row: func(k wire.Key) []string {
+				return []string{k.ID, k.Name, k.Tenant, words(k.Integrations), words(k.Permissions), when(k.CreatedAt)}
+			},
+			page: func(ctx context.Context, cursor string, limit int) ([]wire.Key, string, error) {
+				p, err := c.Keys(ctx, cursor, limit)
+				return p.Keys, p.NextCursor, err
+			},
+		}
+	})
 }
 
 func keysDelete() command {

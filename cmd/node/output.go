@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"unicode/utf8"
 
+	"github.com/grantd/grantd/client"
 	"github.com/grantd/grantd/wire"
 )
 
@@ -97,6 +98,31 @@ type listing[T any] struct {
 	header []string
 	row    func(T) []string
 	page   func(ctx context.Context, cursor string, limit int) (items []T, next string, err error)
+}
+
+// listCommand makes c, which has only names and perhaps flags of its own, the
+// command that prints what list says.
+func listCommand[T any](c command, list func(*client.Client, *input) listing[T]) command {
+	var (
+		conn  connection
+		flags listFlags
+	)
+	own := c.flags
+	c.flags = func(fs *flag.FlagSet) {
+		if own != nil {
+			own(fs)
+		}
+		flags.register(fs)
+		conn.register(fs)
+	}
+	c.run = func(ctx context.Context, in *input) error {
+		api, err := conn.open(in)
+		if err != nil {
+			return err
+		}
+		return list(api, in).print(ctx, in.Stdout, flags)
+	}
+	return c
 }
 
 // sink takes the entries of a list one by one.

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"strconv"
 
+	"github.com/grantd/grantd/client"
 	"github.com/grantd/grantd/wire"
 )
 
@@ -17,32 +19,22 @@ func providersCommand() command {
 }
 
 func providersList() command {
-	var (
-		conn connection
-		list listFlags
-	)
-	return command{
+	return listCommand(command{
 		name:  "list",
 		short: "list the providers that grantd knows",
-		flags: func(fs *flag.FlagSet) { list.register(fs); conn.register(fs) },
-		run: func(ctx context.Context, in *input) error {
-			c, err := conn.open(in)
-			if err != nil {
-				return err
-			}
-			return listing[wire.Provider]{
-				member: "providers",
-				header: []string{"PROVIDER", "NAME", "ROTATION", "TOKEN URL"},
-				row: func(p wire.Provider) []string {
-					return []string{p.ID, p.Name, firstOf(p.RefreshRotation, "unknown"), p.TokenURL}
-				},
-				page: func(ctx context.Context, cursor string, limit int) ([]wire.Provider, string, error) {
-					p, err := c.Providers(ctx, cursor, limit)
-					return p.Providers, p.NextCursor, err
-				},
-			}.print(ctx, in.Stdout, list)
-		},
-	}
+	}, func(c *client.Client, _ *input) listing[wire.Provider] {
+		return listing[wire.Provider]{
+			member: "providers",
+			header: []string{"PROVIDER", "NAME", "ROTATION", "TOKEN URL"},
+			row: func(p wire.Provider) []string {
+				return []string{p.ID, p.Name, cmp.Or(p.RefreshRotation, "unknown"), p.TokenURL}
+			},
+			page: func(ctx context.Context, cursor string, limit int) ([]wire.Provider, string, error) {
+				p, err := c.Providers(ctx, cursor, limit)
+				return p.Providers, p.NextCursor, err
+			},
+		}
+	})
 }
 
 func providersShow() command {
@@ -73,7 +65,7 @@ func providersShow() command {
 				[]string{"introspection url", p.IntrospectionURL},
 				[]string{"client authentication", p.TokenAuthMethod},
 				[]string{"pkce", p.PKCE},
-				[]string{"refresh rotation", firstOf(p.RefreshRotation, "unknown")},
+				[]string{"refresh rotation", cmp.Or(p.RefreshRotation, "unknown")},
 				[]string{"access token lives", seconds(p.AccessTokenLifetime)},
 				[]string{"refresh token lives", seconds(p.RefreshTokenLifetime)},
 				[]string{"refresh token dies idle", seconds(p.RefreshTokenIdle)},
