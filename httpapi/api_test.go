@@ -234,6 +234,37 @@ func TestAnswersToWrongPathsAndMethodsAreProblems(t *testing.T) {
 	}
 }
 
+func TestRemovingANodeTellsHowFarItIs(t *testing.T) {
+	w := newWorld(t)
+	remove := func(id string) (int, string) {
+		rec := w.call("DELETE", "/v1/cluster/nodes/"+id, adminKey, "")
+		return rec.Code, rec.Body.String()
+	}
+	for _, want := range []struct {
+		status int
+		body   string
+	}{
+		{202, `{"id":"n2","state":"leaving","shards_left":1}`},
+		{202, `{"id":"n2","state":"leaving","shards_left":0}`},
+		{200, `{"id":"n2","state":"removed","shards_left":0}`},
+		{200, `{"id":"n2","state":"removed","shards_left":0}`},
+	} {
+		if status, body := remove("n2"); status != want.status || body != want.body {
+			t.Errorf("%d %s, want %d %s", status, body, want.status, want.body)
+		}
+	}
+	if status, body := remove("n1"); status != 409 || codeOf(t, body) != wire.CodeLastNode {
+		t.Errorf("the last node: %d %s", status, body)
+	}
+	if status, body := remove("n7"); status != 404 || codeOf(t, body) != wire.CodeNotFound {
+		t.Errorf("no node: %d %s", status, body)
+	}
+	w.fail = credential.ErrNoQuorum
+	if status, body := remove("n7"); status != 503 || codeOf(t, body) != wire.CodeNoQuorum || !strings.Contains(body, "Ask another node") {
+		t.Errorf("no majority: %d %s", status, body)
+	}
+}
+
 func TestAPanicIsAnsweredAndNotTold(t *testing.T) {
 	for name, v := range map[string]any{"a secret": canary, "an error": error(errSomething), "the runtime's": &struct{}{}} {
 		w := newWorld(t)

@@ -97,6 +97,9 @@ func (w *world) new(reg prometheus.Registerer) http.Handler {
 				}
 				return wire.NodeRemoval{ID: id, State: wire.NodeLeaving, ShardsLeft: w.shardsLeft}, nil
 			}
+			if w.fail != nil {
+				return wire.NodeRemoval{}, w.fail
+			}
 			return wire.NodeRemoval{}, credential.ErrNotFound
 		},
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "# metrics\n") }),
