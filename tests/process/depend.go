@@ -14,10 +14,11 @@ func DependsOn(dir string) error {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() {
-			if name := d.Name(); name == ".git" || name == "node_modules" || name == "bin" {
-				return fs.SkipDir
-			}
+		passed := d.Name() == ".git" || d.Name() == "node_modules" || d.Name() == "bin"
+		switch {
+		case d.IsDir() && passed:
+			return fs.SkipDir
+		case d.IsDir() || passed: // it may be a link, to where nothing is yet
 			return nil
 		}
 		_, err = os.Stat(path)

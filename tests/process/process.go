@@ -74,6 +74,13 @@ func (p *Process) Output() string { return p.output.String() }
 // Ended is closed when the program is gone.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
+// PID is the program's process number.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Signal sends the program a signal. The error is os.ErrProcessDone where it is
+// gone.
+func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
 // Stop closes the program's standard input, sends it the signals, and waits
 // until it is gone; it is killed when that takes too long. The error says how
 // it ended, nil being exit status 0.
