@@ -367,16 +367,21 @@ func (f *Former) still(ctx context.Context, founder, cluster string) error {
 	return f.change(ctx, func(m Membership) Membership { return m.release(cluster) })
 }
 
-// join asks members of a cluster, one after the other, to be let in.
+// join asks members of a cluster, one after the other, to be let in. Where none
+// of them is to be trusted, that is for an operator to mend.
 func (f *Former) join(ctx context.Context, nodes []string, cluster string) error {
 	mathrand.Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
 	j := Joining{Node: f.cfg.Self, Shards: f.cfg.Shards, Proof: f.cfg.Proof, Cluster: cluster}
+	strangers := 0
 	for _, node := range nodes {
 		asking, cancel := context.WithTimeout(ctx, askTimeout)
 		w, err := f.cfg.Peers.Join(asking, node, j)
 		cancel()
 		if err != nil {
 			f.cfg.Logger.Info("could not join the cluster yet", "through", node, "err", err)
+			if errors.Is(err, ErrUntrusted) {
+				strangers++
+			}
 			continue
 		}
 		if w.Refused != "" {
@@ -386,6 +391,9 @@ func (f *Former) join(ctx context.Context, nodes []string, cluster string) error
 			m, _ = m.enter(cluster) // else it is bound elsewhere since
 			return m
 		})
+	}
+	if strangers > 0 && strangers == len(nodes) {
+		return fmt.Errorf("%w: node %s shows a certificate that this node's authority has not signed; give this node the cluster's authority and a certificate of it (cluster.tls)", ErrRefused, nodes[0])
 	}
 	return nil
 }

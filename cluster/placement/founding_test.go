@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -508,6 +509,39 @@ func TestARefusedNodeIsToldWhyAndEnds(t *testing.T) {
 			t.Errorf("it took itself for a member: %+v", m)
 		}
 	})
+}
+
+func TestANodeOfAnotherAuthorityIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 1, 3, 1)
+		a := w.people["a"]
+		a.life, a.up, a.end = 1, true, func() {}
+		for _, name := range []string{"b", "c"} {
+			p := w.people[name]
+			p.up, p.cluster, a.sees[name] = true, "x", true
+		}
+		l := distrusting{life{a, 1}, []error{ErrUntrusted, errors.New("busy"), ErrUntrusted, ErrUntrusted}, new(int)}
+		f, err := NewFormer(FormConfig{Self: Node{Name: "a"}, Gossip: l, Peers: l, Local: l})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.Form(t.Context()); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "cluster.tls") || *l.asked != 4 {
+			t.Errorf("Form, after it asked %d times: %v", *l.asked, err)
+		}
+	})
+}
+
+// distrusting refuses to be asked, each time for the next reason.
+type distrusting struct {
+	life
+	why   []error
+	asked *int
+}
+
+func (d distrusting) Join(context.Context, string, Joining) (Welcome, error) {
+	*d.asked++
+	return Welcome{}, d.why[*d.asked-1]
 }
 
 type refusing struct{ life }

@@ -7,6 +7,10 @@ import (
 	"slices"
 )
 
+// ErrUntrusted: a node shows a certificate of an authority that this node does
+// not trust. Trying again does not mend it.
+var ErrUntrusted = errors.New("certificate of another authority")
+
 // ErrRefused: the cluster does not let this node in, and will not as long as
 // nobody changes its configuration or data. The text says what to do.
 var ErrRefused = errors.New("the cluster refuses this node")
@@ -179,6 +183,8 @@ func decide(m Membership, self string, members []Member, stable, hasData bool, e
 		}
 	case hasData && len(clusters) > 0:
 		return decision{course: courseRefuse, why: "this node has data of its own, which cannot be merged with a cluster's; give it an empty data directory to join, or take away cluster.join to go on alone"}
+	case hasData && !stable: // a cluster that it was to join may come into sight
+		return decision{why: "nodes are still coming"}
 	case hasData:
 		return decision{course: courseAlone}
 	case len(clusters) > 1:

@@ -37,6 +37,7 @@ func TestDecideFoundsJoinsOrWaits(t *testing.T) {
 		{what: "promised, and founded", m: Membership{Promise: &Promise{Cluster: "x", Founder: "b"}}, seen: "a b=x c=x", expect: 3, course: courseJoin, nodes: "b c"},
 		{what: "promised, and another cluster is there", m: Membership{Promise: &Promise{Cluster: "x", Founder: "b"}}, seen: "a b c=y", expect: 3, course: courseStill, nodes: "b"},
 		{what: "with data, alone", seen: "a", data: true, expect: 3, course: courseAlone},
+		{what: "with data, alone so far", seen: "a", unstable: true, data: true, expect: 3, course: courseWait},
 		{what: "with data, among new nodes", seen: "a b c", data: true, expect: 3, course: courseAlone},
 		{what: "with data, and a cluster is there", seen: "a b=x", data: true, expect: 3, course: courseRefuse},
 	} {

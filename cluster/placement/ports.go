@@ -91,7 +91,8 @@ type Peers interface {
 	// Status asks a node for its replicas of groups; nil: of all that run there.
 	// Those that do not are left out. See [Placement.Report].
 	Status(ctx context.Context, node string, groups []uint16) ([]GroupStatus, error)
-	// Join asks a node to let another one in; see [Placement.Admit].
+	// Join asks a node to let another one in; see [Placement.Admit]. The error
+	// wraps ErrUntrusted where the two nodes have different authorities.
 	Join(ctx context.Context, node string, j Joining) (Welcome, error)
 	// Promise and Release carry what founding needs; see [Former.Promise] and
 	// [Former.Release].

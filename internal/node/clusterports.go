@@ -3,11 +3,13 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/grantd/grantd/actors"
 	"github.com/grantd/grantd/cluster/consensus"
 	"github.com/grantd/grantd/cluster/gossip"
+	"github.com/grantd/grantd/cluster/link"
 	"github.com/grantd/grantd/cluster/placement"
 	"github.com/grantd/grantd/cluster/route"
 	"github.com/grantd/grantd/cluster/rpc"
@@ -94,7 +96,11 @@ func (p placementPeers) Status(ctx context.Context, node string, ids []uint16) (
 
 // Join implements placement.Peers.
 func (p placementPeers) Join(ctx context.Context, node string, j placement.Joining) (placement.Welcome, error) {
-	return exchangeJSON[placement.Welcome](j, func(b []byte) ([]byte, error) { return p.Peers.Join(ctx, node, b) })
+	w, err := exchangeJSON[placement.Welcome](j, func(b []byte) ([]byte, error) { return p.Peers.Join(ctx, node, b) })
+	if errors.Is(err, link.ErrUntrusted) {
+		err = fmt.Errorf("%w: %w", placement.ErrUntrusted, err)
+	}
+	return w, err
 }
 
 // Promise implements placement.Peers.
