@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/grantd/grantd/internal/config"
+	"github.com/grantd/grantd/internal/node"
 )
 
 // serveFlags are the flags of serve.
@@ -76,6 +77,9 @@ func checkConfig(in *input, c config.Config, warnings []string) error {
 		fmt.Fprintf(in.Stderr, "grantd: warning: %s\n", plain(w))
 	}
 	if err := c.CheckFiles(); err != nil {
+		return err
+	}
+	if err := node.CheckIdentity(c); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(in.Stdout, "The configuration is right.")

@@ -17,10 +17,9 @@ func clusterConfig(c config.Config, version string, logger *slog.Logger) (*Clust
 	if !c.Cluster.Enabled() {
 		return nil, nil
 	}
-	files := c.Cluster.TLS
-	id, err := link.OpenIdentity(link.Files(files.CA, files.Cert, files.Key), c.Node.Name, logger)
+	id, err := openIdentity(c, logger)
 	if err != nil {
-		return nil, fmt.Errorf("cluster.tls: %w", err)
+		return nil, err
 	}
 	dial, err := dialFrom(c.Cluster.RPC)
 	if err != nil {
@@ -42,6 +41,26 @@ func clusterConfig(c config.Config, version string, logger *slog.Logger) (*Clust
 		Expect: c.Cluster.BootstrapExpect, Replicas: c.Cluster.Replicas, MaxMoving: c.Cluster.MaxMoving,
 		RebuildAfter: c.Cluster.RebuildAfter, ReplicaAfter: c.Cluster.ReplicaAfter,
 	}, nil
+}
+
+// CheckIdentity says whether the node can prove itself to the others of its
+// cluster: whether certificate, key and authority belong together, serve now, and
+// are this node's. It is for `serve --check`; nil where there is no cluster.
+func CheckIdentity(c config.Config) error {
+	if !c.Cluster.Enabled() {
+		return nil
+	}
+	_, err := openIdentity(c, nil)
+	return err
+}
+
+func openIdentity(c config.Config, logger *slog.Logger) (*link.Identity, error) {
+	files := c.Cluster.TLS
+	id, err := link.OpenIdentity(link.Files(files.CA, files.Cert, files.Key), c.Node.Name, logger)
+	if err != nil {
+		return nil, fmt.Errorf("cluster.tls: %w", err)
+	}
+	return id, nil
 }
 
 // dialFrom connects from the address that the node listens at, so that others,
