@@ -146,7 +146,7 @@ func (c *cluster) add(names ...string) []*node {
 		c.nodes = append(c.nodes, n)
 	}
 	for _, n := range c.nodes[first:] {
-		n.expect = len(c.nodes)
+		n.expect = min(len(c.nodes), 9)
 		for _, m := range c.nodes {
 			n.join = append(n.join, m.gossip())
 		}
@@ -247,6 +247,22 @@ func (n *node) sees(nodes []*node) error {
 	for _, s := range seen.Shards {
 		if s.Owner == "" || len(s.Replicas) != min(3, len(nodes)) {
 			return fmt.Errorf("%w: shard %d has owner %q, replicas %v", errNotSettled, s.ID, s.Owner, s.Replicas)
+		}
+	}
+	return nil
+}
+
+// owned says whether every shard has an owner now, and none of them is gone.
+func (n *node) owned(gone *node) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	seen, err := n.api().Cluster(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range seen.Shards {
+		if s.Owner == "" || s.Owner == gone.name {
+			return fmt.Errorf("%w: shard %d has owner %q", errNotSettled, s.ID, s.Owner)
 		}
 	}
 	return nil

@@ -111,34 +111,42 @@ func (n *node) start() {
 	n.proc = p
 }
 
-// refused starts the node, which has to end with exit status 1, and returns the
-// one line by which it says why.
-func (n *node) refused() string {
-	t := n.c.t
+// refusal is a node that is expected to end by itself.
+type refusal struct {
+	n    *node
+	cmd  *exec.Cmd
+	errs bytes.Buffer
+}
+
+// refused starts the node, which has to end with exit status 1.
+func (n *node) refused() *refusal {
+	n.c.t.Helper()
+	r := &refusal{n: n, cmd: n.command()}
+	r.cmd.Stderr = &r.errs
+	must(n.c.t, r.cmd.Start())
+	return r
+}
+
+// why waits for the end, and returns the one line by which the node says why.
+func (r *refusal) why() string {
+	t := r.n.c.t
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
-	defer cancel()
-	cmd := n.command()
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	must(t, cmd.Start())
-	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
-	defer stop()
-	err := cmd.Wait()
-	_, _ = n.log.Write(errs.Bytes())
+	late := time.AfterFunc(startTimeout, func() { _ = r.cmd.Process.Kill() })
+	defer late.Stop()
+	err := r.cmd.Wait()
+	_, _ = r.n.log.Write(r.errs.Bytes())
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
-		t.Errorf("%s ended with %v, want exit status 1; it said:\n%s", n.name, err, &errs)
-		return ""
+		t.Errorf("%s ended with %v, want exit status 1", r.n.name, err)
 	}
 	var said []string
-	for line := range strings.Lines(errs.String()) {
+	for line := range strings.Lines(r.errs.String()) {
 		if !strings.HasPrefix(line, "{") { // not of the log
 			said = append(said, strings.TrimSpace(line))
 		}
 	}
 	if len(said) != 1 {
-		t.Errorf("%s: it took %d lines to say why:\n%s", n.name, len(said), strings.Join(said, "\n"))
+		t.Errorf("%s: it took %d lines to say why:\n%s", r.n.name, len(said), strings.Join(said, "\n"))
 	}
 	return strings.Join(said, "\n")
 }

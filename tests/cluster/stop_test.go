@@ -28,18 +28,7 @@ func TestNoRequestFailsWhenNodesAreStopped(t *testing.T) {
 		n.stop()
 		l.passes(200)
 		for _, m := range c.running() {
-			c.eventually("others own what the node owned", func() error {
-				seen, err := m.api().Cluster(t.Context())
-				if err != nil {
-					return err
-				}
-				for _, s := range seen.Shards {
-					if s.Owner == "" || s.Owner == n.name {
-						return errNotSettled
-					}
-				}
-				return nil
-			})
+			c.eventually("others own what the node owned", func() error { return m.owned(n) })
 		}
 		n.start()
 		c.settled()
