@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 
 	"github.com/grantd/grantd/credential"
@@ -41,14 +42,15 @@ type Server struct {
 	cfg      ServerConfig
 	services atomic.Pointer[Services]
 	exchange *exchange.Server
+	broken   *rate.Limiter // of the lines about streams that clients broke
 }
 
 // NewServer returns a server that has no services yet.
 func NewServer(cfg ServerConfig) *Server {
-	s := &Server{cfg: cfg}
+	s := &Server{cfg: cfg, broken: rate.NewLimiter(1, 10)}
 	s.services.Store(&Services{})
 	s.exchange = exchange.NewServer(exchange.ServerConfig{
-		Handle: s.handle, Node: cfg.Node, Logger: cfg.Logger,
+		Handle: s.handle, Node: cfg.Node, Logger: cfg.Logger, Broken: s.tell,
 		MaxPerStream: cfg.MaxPerStream, MaxTotal: cfg.MaxTotal, MaxTimeout: cfg.MaxTimeout,
 	}, cfg.Options...)
 	return s
@@ -63,6 +65,14 @@ func (s *Server) Serve(lis net.Listener) error { return s.exchange.Serve(lis) }
 // Close answers what was begun, until ctx ends, and closes the listener and all
 // connections. It may be called once.
 func (s *Server) Close(ctx context.Context) { s.exchange.Close(ctx) }
+
+// tell logs a stream that had to be ended, of a storm of them only some.
+func (s *Server) tell(ctx context.Context, err error) {
+	if s.broken.Allow() {
+		role, name, _ := s.cfg.Identify(ctx)
+		s.cfg.Logger.Warn("stream of the actor RPC ended", "role", role, "peer", name, "err", err)
+	}
+}
 
 // handle answers one request.
 func (s *Server) handle(ctx context.Context, req *rpcpb.Request) *rpcpb.Response {

@@ -78,7 +78,8 @@ func (s *rawStream) hello(oldest, newest uint32) (*rpcpb.Response, error) {
 
 func TestStreamsThatDoNotBeginWellAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, exchange.ServerConfig{Node: "n1", MaxPerStream: 7})
+		broken := make(chan error, 16)
+		r := newRig(t, exchange.ServerConfig{Node: "n1", MaxPerStream: 7, Broken: func(_ context.Context, err error) { broken <- err }})
 		defer r.stop(done())
 		for name, c := range map[string]struct {
 			begin func(*rawStream)
@@ -89,14 +90,22 @@ func TestStreamsThatDoNotBeginWellAreRefused(t *testing.T) {
 			"a newer version only":   {func(s *rawStream) { s.sendMessage(hello(2, 3)) }, codes.FailedPrecondition},
 			"a version from nowhere": {func(s *rawStream) { s.sendMessage(hello(0, 0)) }, codes.FailedPrecondition},
 			"no message":             {func(s *rawStream) { s.send([]byte{0xff, 0xff}) }, codes.Internal},
+			"no message any more":    {func(s *rawStream) { s.sendMessage(hello(1, 1)); s.send([]byte{0xff, 0xff}) }, codes.Internal},
 			"an oversized message":   {func(s *rawStream) { s.send(make([]byte, exchange.MaxMessage+1)) }, codes.ResourceExhausted},
 		} {
 			s := r.raw(t)
 			c.begin(s)
-			if _, err := s.receive(); status.Code(err) != c.code {
+			m, err := s.receive()
+			if m.GetHello() != nil {
+				_, err = s.receive()
+			}
+			if status.Code(err) != c.code {
 				t.Errorf("%s: %v", name, err)
 			}
 			_ = s.cc.Close()
+			if err := <-broken; status.Code(err) != c.code {
+				t.Errorf("%s: the node is told of %v", name, err)
+			}
 		}
 		s := r.raw(t)
 		defer s.cc.Close()

@@ -36,7 +36,10 @@ type ServerConfig struct {
 	MaxTimeout time.Duration
 	// HelloTimeout is how long a stream may take to say hello. Default 10 s.
 	HelloTimeout time.Duration
-	Logger       *slog.Logger
+	// Broken is told of each stream that was ended for what its client sent, or
+	// failed to send; nil: nobody is. The context is the stream's, and may be over.
+	Broken func(ctx context.Context, err error)
+	Logger *slog.Logger
 }
 
 // Server answers the streams of many clients.
@@ -176,8 +179,30 @@ func (v service) Exchange(stream grpc.BidiStreamingServer[rpcpb.Request, rpcpb.R
 		server: s, stream: stream, ctx: ctx, out: make(chan *rpcpb.Response, 64), greeted: make(chan struct{}),
 		read: make(chan error, 1), idle: make(chan struct{}, 1), calls: make(map[uint64]context.CancelFunc),
 	}
-	s.work.Go(func() { x.read <- x.receive() })
+	s.work.Go(func() {
+		err := x.receive()
+		x.blame(err)
+		x.read <- err
+	})
 	return x.answer()
+}
+
+// blame tells of an end of the stream that is the client's fault.
+func (x *session) blame(err error) {
+	if fn := x.server.cfg.Broken; fn != nil && blamesClient(err) {
+		fn(x.ctx, err)
+	}
+}
+
+// blamesClient tells what a client did wrong from connections that ended, and
+// from a node that stops.
+func blamesClient(err error) bool {
+	switch status.Code(err) {
+	case codes.Internal, codes.ResourceExhausted, codes.FailedPrecondition, codes.DeadlineExceeded:
+		return true
+	default:
+		return false
+	}
 }
 
 // answer writes what is to be told until the stream ends.
@@ -198,7 +223,9 @@ func (x *session) answer() error {
 			hello.Stop()
 			greeted = nil
 		case <-hello.C:
-			return status.Error(codes.DeadlineExceeded, "no hello came")
+			err := status.Error(codes.DeadlineExceeded, "no hello came")
+			x.blame(err)
+			return err
 		case <-drain:
 			drain = nil
 			x.stop()
@@ -237,8 +264,11 @@ func (x *session) receive() error {
 	}
 	for {
 		req, err := x.stream.Recv()
+		if blamesClient(err) {
+			return err // what it sends cannot be read
+		}
 		if err != nil {
-			return nil // the client has gone, or what it sends cannot be read: gRPC told it
+			return nil // it has gone
 		}
 		switch req.GetKind().(type) {
 		case *rpcpb.Request_Cancel:
