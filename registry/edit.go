@@ -52,7 +52,7 @@ func (r *Registry) PutIntegration(ctx context.Context, id string, spec Integrati
 			}
 		} else {
 			in.Version, in.CreatedAt = old.Version+1, old.CreatedAt
-			in.secret, in.secretVersion, in.HasSecret = old.secret, old.secretVersion, old.HasSecret
+			in.secret, in.secretVersion, in.HasSecret, in.rest = old.secret, old.secretVersion, old.HasSecret, old.rest
 		}
 		if !secret.IsZero() {
 			in.HasSecret, in.secretVersion = true, in.Version

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +39,8 @@ type Integration struct {
 	// secretVersion is the version under which secret was sealed.
 	secretVersion uint64
 	rev           uint64 // of the stored value
+	// rest is the stored value as it was read: a newer version's fields are kept.
+	rest map[string]json.RawMessage
 }
 
 // IntegrationSpec is what an operator says about an integration.
@@ -66,12 +70,37 @@ type storedIntegration struct {
 	UpdatedAt     time.Time                  `json:"updated_at"`
 }
 
+// encode writes the integration with the fields that this version does not know:
+// in a rolling upgrade, nodes of two versions edit it.
 func (in *Integration) encode() ([]byte, error) {
-	return json.Marshal(storedIntegration{
+	known, err := json.Marshal(storedIntegration{
 		Provider: in.Provider, ClientID: in.ClientID, Scopes: in.Scopes, RedirectURI: in.RedirectURI, Overrides: in.Overrides,
 		Secret: in.secret, SecretVersion: in.secretVersion, Version: in.Version, Broken: in.Broken, Reason: in.Reason, Since: in.Since,
 		CreatedAt: in.CreatedAt, UpdatedAt: in.UpdatedAt,
 	})
+	if err != nil || len(in.rest) == 0 {
+		return known, err
+	}
+	all := maps.Clone(in.rest)
+	maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return integrationFields[name] })
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(known, &fields); err != nil {
+		return nil, err
+	}
+	maps.Copy(all, fields)
+	return json.Marshal(all)
+}
+
+// integrationFields are the names of the stored fields that this version knows.
+var integrationFields = fieldsOf(reflect.TypeFor[storedIntegration]())
+
+func fieldsOf(t reflect.Type) map[string]bool {
+	names := make(map[string]bool)
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		names[name] = true
+	}
+	return names
 }
 
 func (r *Registry) decodeIntegration(id string, b []byte) (*Integration, error) {
@@ -79,8 +108,12 @@ func (r *Registry) decodeIntegration(id string, b []byte) (*Integration, error) 
 	if err := json.Unmarshal(b, &s); err != nil {
 		return nil, fmt.Errorf("integration %s: %w", id, err)
 	}
+	var rest map[string]json.RawMessage
+	if err := json.Unmarshal(b, &rest); err != nil {
+		return nil, fmt.Errorf("integration %s: %w", id, err)
+	}
 	in := &Integration{
-		ID:              id,
+		ID: id, rest: rest,
 		IntegrationSpec: IntegrationSpec{Provider: s.Provider, ClientID: s.ClientID, Scopes: s.Scopes, RedirectURI: s.RedirectURI, Overrides: s.Overrides},
 		HasSecret:       len(s.Secret) > 0, secret: s.Secret, secretVersion: s.SecretVersion,
 		Version: s.Version, Broken: s.Broken, Reason: s.Reason, Since: s.Since, CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt,

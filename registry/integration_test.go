@@ -241,3 +241,33 @@ func TestIntegrationThatFitsTheCatalogueNoMoreIsShownAsBroken(t *testing.T) {
 		t.Errorf("a damaged record cannot be deleted: %v", err)
 	}
 }
+
+func TestFieldsOfANewerVersionSurviveAnEdit(t *testing.T) {
+	kv, ctx := &registrytest.KV{}, t.Context()
+	newer := `{"provider":"custom","client_id":"c","overrides":{"token_url":"https://idp.example.com/token"},"version":1,"tls_names":["a","b"],"created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-02T00:00:00Z"}`
+	if _, err := kv.Put(ctx, "integration/crm", 0, []byte(newer)); err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, kv, nil)
+	for _, edit := range []struct {
+		what   string
+		fn     func() error
+		reason bool
+	}{
+		{"marked broken", func() error { return r.MarkBroken(ctx, "crm", 1, "invalid_client") }, true},
+		{"recovered", func() error { return r.MarkRecovered(ctx, "crm", 1) }, false},
+		{"broken again", func() error { return r.MarkBroken(ctx, "crm", 1, "invalid_client") }, true},
+		{"edited", func() error { _, _, err := r.PutIntegration(ctx, "crm", spec(), credential.Secret{}); return err }, false},
+	} {
+		if err := edit.fn(); err != nil {
+			t.Fatalf("%s: %v", edit.what, err)
+		}
+		b, _, err := kv.Get("integration/crm")
+		if err != nil || !bytes.Contains(b, []byte(`"tls_names":["a","b"]`)) {
+			t.Errorf("%s: what a newer version knows is gone: %s, %v", edit.what, b, err)
+		}
+		if bytes.Contains(b, []byte(`"reason"`)) != edit.reason {
+			t.Errorf("%s: %s", edit.what, b)
+		}
+	}
+}
