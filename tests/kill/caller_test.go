@@ -10,6 +10,7 @@ import (
 
 	"github.com/grantd/grantd/client"
 	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/tests/witness"
 	"github.com/grantd/grantd/wire"
 )
 
@@ -20,8 +21,8 @@ type account struct {
 	id          string
 	integration string // and client at the provider
 	provider    *provider
-	told        ledger
-	history     history // written by the account's first caller only
+	told        witness.Ledger
+	history     witness.History // written by the account's first caller only
 
 	mu     sync.Mutex
 	grants []string // that were imported, or may have been, in order
@@ -31,26 +32,26 @@ func (a *account) name() string { return tenant + "/" + a.id }
 
 // authorise brings a fresh grant to the account, as a person does who is asked to.
 func (a *account) authorise(ctx context.Context, api *client.Client) error {
-	g, err := a.provider.newGrant(a.integration, a.id)
+	g, err := a.provider.tokens.NewGrant(a.integration, a.id)
 	if err != nil {
 		return err
 	}
 	a.mu.Lock()
 	a.grants = append(a.grants, g.Grant)
 	a.mu.Unlock()
-	seconds, floor := int64(g.ExpiresIn/time.Second), a.told.floor()
+	seconds, floor := int64(g.ExpiresIn/time.Second), a.told.Floor()
 	got, err := api.CreateAccount(ctx, wire.NewAccount{Tenant: tenant, ID: a.id, Integration: a.integration, Credentials: wire.Credentials{
 		Type: wire.TypeOAuth2, AccessToken: wire.Secret(g.AccessToken.Reveal()), RefreshToken: wire.Secret(g.RefreshToken.Reveal()), ExpiresIn: &seconds,
 	}})
 	if err != nil {
 		return err
 	}
-	return a.told.heard(floor, got.Generation)
+	return a.told.Heard(floor, got.Generation)
 }
 
 // token asks for the account's token and enters the answer.
 func (a *account) token(ctx context.Context, api *client.Client, minTTL time.Duration) (wire.Token, error) {
-	floor := a.told.floor()
+	floor := a.told.Floor()
 	tok, err := api.Token(ctx, a.name(), minTTL)
 	if err != nil {
 		return tok, err
@@ -58,33 +59,33 @@ func (a *account) token(ctx context.Context, api *client.Client, minTTL time.Dur
 	text := tok.AccessToken.Reveal()
 	grant, sequence, ok := a.provider.GrantOf(credential.NewSecret(text))
 	if !ok {
-		return tok, brokenf("generation %d has a token that is not of the provider", tok.Generation)
+		return tok, witness.Brokenf("generation %d has a token that is not of the provider", tok.Generation)
 	}
-	return tok, a.told.heardToken(floor, tok.Generation, text, place{grant, sequence})
+	return tok, a.told.HeardToken(floor, tok.Generation, text, witness.Place{Grant: grant, Sequence: sequence})
 }
 
 // refresh says that the token of a generation stopped working, and enters the
 // answer.
 func (a *account) refresh(ctx context.Context, api *client.Client, stale uint64) error {
-	floor := a.told.floor()
+	floor := a.told.Floor()
 	got, err := api.Refresh(ctx, a.name(), &stale)
 	if err != nil {
 		return err
 	}
 	if got.Generation <= stale {
-		return brokenf("a refresh of generation %d was answered with generation %d", stale, got.Generation)
+		return witness.Brokenf("a refresh of generation %d was answered with generation %d", stale, got.Generation)
 	}
-	return a.told.heard(floor, got.Generation)
+	return a.told.Heard(floor, got.Generation)
 }
 
 // catchUp reads the account's record and the new lines of its history.
 func (a *account) catchUp(ctx context.Context, api *client.Client) error {
-	floor := a.told.floor()
+	floor := a.told.Floor()
 	got, err := api.Account(ctx, a.name())
 	if err != nil {
 		return err
 	}
-	if err := a.told.heard(floor, got.Generation); err != nil {
+	if err := a.told.Heard(floor, got.Generation); err != nil {
 		return err
 	}
 	page, err := api.History(ctx, a.name(), "", 256)
@@ -92,7 +93,7 @@ func (a *account) catchUp(ctx context.Context, api *client.Client) error {
 		return err
 	}
 	for i := len(page.History) - 1; i >= 0; i-- { // newest first
-		if err := a.history.add(page.History[i].Number, fromAPI(page.History[i])); err != nil {
+		if err := a.history.Add(page.History[i].Number, witness.FromAPI(page.History[i])); err != nil {
 			return err
 		}
 	}
@@ -146,7 +147,7 @@ func (c *caller) fine(err error) bool {
 	switch {
 	case err == nil:
 		return true
-	case errors.As(err, new(broken)):
+	case errors.As(err, new(witness.Broken)):
 	case errors.As(err, &refusal):
 		switch refusal.Code {
 		case wire.CodeProviderUnavailable, wire.CodeNeedsReauth, wire.CodeNoQuorum, wire.CodeUnknownOutcome, wire.CodeTimeout:

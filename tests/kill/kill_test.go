@@ -139,7 +139,7 @@ func (a *account) settled(ctx context.Context, api *client.Client) error {
 	if err := a.catchUp(ctx, api); err != nil {
 		return err
 	}
-	err := a.refresh(ctx, api, a.told.floor())
+	err := a.refresh(ctx, api, a.told.Floor())
 	if client.CodeOf(err) == wire.CodeNeedsReauth {
 		return nil
 	}
@@ -197,7 +197,7 @@ func (tr *trial) checkTeeth(each int) {
 func (tr *trial) checkPlaintext(scraped []byte) {
 	t, n := tr.t, tr.node
 	t.Helper()
-	secrets := map[string][]string{"token": tr.provider.tokens(), "API key": {n.admin.Reveal(), n.callers.Reveal()}}
+	secrets := map[string][]string{"token": tr.provider.tokens.Texts(), "API key": {n.admin.Reveal(), n.callers.Reveal()}}
 	for id, s := range tr.provider.secrets {
 		secrets["client secret of "+id] = []string{s.Reveal()}
 	}

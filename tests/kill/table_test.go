@@ -31,13 +31,13 @@ func (tr *trial) tallies() (total tally, by map[cause]*tally) {
 	for _, a := range tr.accounts {
 		now, retried := &tally{}, false // what was not interrupted by a death is not in the table
 		for _, l := range a.history {
-			switch l.what {
+			switch l.What {
 			case credential.WhatInterrupted, credential.WhatSalvaged:
-				if death, ok := tr.deathBefore(l.at); ok {
+				if death, ok := tr.deathBefore(l.At); ok {
 					now = by[death.cause]
 				}
 			}
-			switch l.what {
+			switch l.What {
 			case credential.WhatInterrupted:
 				now.interrupted++
 			case credential.WhatSalvaged:

@@ -11,6 +11,7 @@ import (
 	"github.com/grantd/grantd/bench/strict"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/storage"
+	"github.com/grantd/grantd/tests/witness"
 )
 
 // stored is what the node's store holds of an account in the end.
@@ -49,7 +50,7 @@ func (tr *trial) openStore() map[string]stored {
 			page, err := g.History(credential.Ref{Tenant: tenant, ID: a.id}, 0, storage.HistoryLines)
 			must(t, err)
 			for _, l := range slices.Backward(page.Lines) {
-				if err := a.history.add(l.Number, fromStore(l.Line)); err != nil {
+				if err := a.history.Add(l.Number, witness.FromStore(l.Line)); err != nil {
 					t.Errorf("account %s: %v", a.id, err)
 				}
 			}
@@ -64,16 +65,16 @@ func (tr *trial) checkAccount(a *account, s stored, record record) error {
 	rec := s.account
 	switch {
 	case rec.ID != a.id:
-		return brokenf("it is not in the store")
+		return witness.Brokenf("it is not in the store")
 	case rec.Claim != nil:
-		return brokenf("the store still holds the claim of attempt %s", rec.Claim.Attempt)
-	case rec.HistoryNext != a.history.next():
-		return brokenf("the store counts %d lines of history, there are %d", rec.HistoryNext, a.history.next())
+		return witness.Brokenf("the store still holds the claim of attempt %s", rec.Claim.Attempt)
+	case rec.HistoryNext != a.history.Next():
+		return witness.Brokenf("the store counts %d lines of history, there are %d", rec.HistoryNext, a.history.Next())
 	}
-	if err := a.told.heard(a.told.floor(), rec.Generation); err != nil {
+	if err := a.told.Heard(a.told.Floor(), rec.Generation); err != nil {
 		return err
 	}
-	if err := a.history.checkGenerations(rec.Generation); err != nil {
+	if err := a.history.CheckGenerations(rec.Generation); err != nil {
 		return err
 	}
 	if err := checkEvents(a.history, s.events); err != nil {
@@ -88,8 +89,8 @@ func (tr *trial) checkAccount(a *account, s stored, record record) error {
 			return fmt.Errorf("grant %s: %w", id, err)
 		}
 	}
-	if told := a.history.count(credential.WhatNeedsReauth); told != dead {
-		return brokenf("%d of its grants died, and it went to needs_reauth %d times", dead, told)
+	if told := a.history.Count(credential.WhatNeedsReauth); told != dead {
+		return witness.Brokenf("%d of its grants died, and it went to needs_reauth %d times", dead, told)
 	}
 	return a.checkHanded(record)
 }
@@ -110,24 +111,24 @@ func told(w credential.What) (credential.EventType, bool) {
 }
 
 // checkEvents sees that the outbox tells of each change of state once, in order (I5).
-func checkEvents(h history, events []credential.Event) error {
+func checkEvents(h witness.History, events []credential.Event) error {
 	ids := map[string]bool{}
 	for _, l := range h {
-		want, ok := told(l.what)
+		want, ok := told(l.What)
 		if !ok {
 			continue
 		}
 		if len(events) == 0 {
-			return brokenf("I5: nobody was told of the line %q", l)
+			return witness.Brokenf("I5: nobody was told of the line %q", l)
 		}
 		e := events[0]
-		if e.Type != want || e.Generation != l.generation || want == credential.EventAuthError && e.Reason != l.reason || ids[e.ID] {
-			return brokenf("I5: the line %q was told as %+v", l, e)
+		if e.Type != want || e.Generation != l.Generation || want == credential.EventAuthError && e.Reason != l.Reason || ids[e.ID] {
+			return witness.Brokenf("I5: the line %q was told as %+v", l, e)
 		}
 		ids[e.ID], events = true, events[1:]
 	}
 	if len(events) > 0 {
-		return brokenf("I5: %+v was told, and the history has no line of it", events[0])
+		return witness.Brokenf("I5: %+v was told, and the history has no line of it", events[0])
 	}
 	return nil
 }
@@ -165,7 +166,7 @@ func (tr *trial) checkRepeats(a *account, requests []strict.Request) error {
 		case rule == "" || r.Lost || died && death.ended.After(r.Received):
 		case a.wasAmbiguous(r.Received, again.Received): // the node gave up in the moment when the answer was sent
 		default:
-			return brokenf("%s: request %d was answered %q, which could be read, and request %d came after it:\n%s", rule, r.Number, r.Outcome, again.Number, tr.story(a, requests, r.Received, again.Received))
+			return witness.Brokenf("%s: request %d was answered %q, which could be read, and request %d came after it:\n%s", rule, r.Number, r.Outcome, again.Number, tr.story(a, requests, r.Received, again.Received))
 		}
 	}
 	return nil
@@ -180,7 +181,7 @@ func (tr *trial) story(a *account, requests []strict.Request, from, to time.Time
 	}
 	var all []happening
 	for _, l := range a.history {
-		all = append(all, happening{l.at, l.String()})
+		all = append(all, happening{l.At, l.String()})
 	}
 	for _, r := range requests {
 		all = append(all, happening{r.Received, fmt.Sprintf("request %d presents token %d: %s, HTTP %d after %v, lost %v", r.Number, r.Sequence, r.Outcome, r.Status, r.Answered.Sub(r.Received), r.Lost)})
@@ -203,25 +204,25 @@ const storyTime = 3 * time.Second
 // wasAmbiguous says whether the history tells of a request without an answer
 // between the two times.
 func (a *account) wasAmbiguous(from, to time.Time) bool {
-	return slices.ContainsFunc(a.history, func(l line) bool {
-		class, _, _ := strings.Cut(l.reason, ":")
-		return l.what == credential.WhatRefreshFailed && class == credential.Ambiguous.String() && !l.at.Before(from.Truncate(time.Millisecond)) && l.at.Before(to)
+	return slices.ContainsFunc(a.history, func(l witness.Line) bool {
+		class, _, _ := strings.Cut(l.Reason, ":")
+		return l.What == credential.WhatRefreshFailed && class == credential.Ambiguous.String() && !l.At.Before(from.Truncate(time.Millisecond)) && l.At.Before(to)
 	})
 }
 
 // checkHanded sees that the refresh token that came with an access token was
 // kept before a caller got that (I2): no older one is ever presented again.
 func (a *account) checkHanded(record record) error {
-	for _, h := range a.told.handed {
-		kept, ok := a.provider.cameWith(h.place)
+	for _, h := range a.told.Handed() {
+		kept, ok := a.provider.tokens.CameWith(h.Place)
 		if !ok {
-			return brokenf("a token of grant %s was handed out that the provider never gave", h.grant)
+			return witness.Brokenf("a token of grant %s was handed out that the provider never gave", h.Grant)
 		}
-		requests := record[h.grant]
-		later, _ := slices.BinarySearchFunc(requests, h.at, func(r strict.Request, at time.Time) int { return cmp.Or(r.Received.Compare(at), -1) })
+		requests := record[h.Grant]
+		later, _ := slices.BinarySearchFunc(requests, h.At, func(r strict.Request, at time.Time) int { return cmp.Or(r.Received.Compare(at), -1) })
 		for _, r := range requests[later:] {
 			if r.Sequence < kept {
-				return brokenf("I2: a caller had access token %d of grant %s, and later refresh token %d was presented, which is older than the one that came with it", h.sequence, h.grant, r.Sequence)
+				return witness.Brokenf("I2: a caller had access token %d of grant %s, and later refresh token %d was presented, which is older than the one that came with it", h.Sequence, h.Grant, r.Sequence)
 			}
 		}
 	}
@@ -245,7 +246,7 @@ func (tr *trial) checkJudge() {
 		switch {
 		case a == nil:
 			tr.t.Errorf("%s: %s: grant %s, of no account", v.Rule, v.What, v.Grant)
-		case v.Rule == "I1" || a.history.count(credential.WhatOutcomeLost) == 0 || tr.provider.GrantAlive(v.Grant):
+		case v.Rule == "I1" || a.history.Count(credential.WhatOutcomeLost) == 0 || tr.provider.GrantAlive(v.Grant):
 			tr.t.Errorf("%s: %s: grant %s of account %s", v.Rule, v.What, v.Grant, a.id)
 		}
 	}
@@ -255,8 +256,8 @@ func (tr *trial) checkJudge() {
 // lost answer.
 func (a *account) checkReasons() error {
 	for _, l := range a.history {
-		if l.what == credential.WhatNeedsReauth && l.reason != credential.ReasonOutcomeLost {
-			return brokenf("it went to needs_reauth for %q at %v, and nothing was done to its grant", l.reason, l.at)
+		if l.What == credential.WhatNeedsReauth && l.Reason != credential.ReasonOutcomeLost {
+			return witness.Brokenf("it went to needs_reauth for %q at %v, and nothing was done to its grant", l.Reason, l.At)
 		}
 	}
 	return nil
