@@ -132,6 +132,7 @@ func openCore(ctx context.Context, o Options) (*Core, error) {
 	return Open(ctx, CoreConfig{
 		Cluster: cluster,
 		Name:    c.Node.Name, Dir: store, Shards: c.Cluster.Shards, KEK: kek, Policy: policy(c.Refresh),
+		FS:        faultyDisk(),
 		Transport: transport(allow, c.Refresh.Concurrency), Logger: o.Logger, Failpoint: hook,
 	})
 }
