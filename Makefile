@@ -14,6 +14,8 @@ PKG      ?= ./...
 FUZZTIME ?= 10s
 BENCH    ?= .
 SEEDS    ?= 100
+RUNS     ?= 3
+FAULT    ?= .*
 
 # What the tests run besides grantd: authorization servers in Go, a module of
 # their own, and packages of npm, each folder with its lock file.
@@ -37,6 +39,10 @@ test: deps lint vuln ## fetch what the tests need, check the sources, run all te
 .PHONY: sim
 sim: ## simulate crashes at every write to the disk, and SEEDS random lives
 	SIM_ALL=1 SEEDS=$(SEEDS) $(GO) test -timeout 120m ./internal/sim
+
+.PHONY: chaos
+chaos: ## as root: break a cluster of real processes in every way, RUNS times; FAULT=killed
+	CHAOS_RUNS=$(RUNS) $(GO) test -v -count 1 -timeout 12h -run 'TestEveryFault/^($(FAULT))$$' ./tests/chaos
 
 .PHONY: deps
 deps: $(NPM_STAMPS) ## fetch what the tests need

@@ -137,7 +137,9 @@ func (l *load) read(ctx context.Context, rng *rand.Rand, a *account) error {
 	case fresh:
 		l.reads.Add(1)
 		if err != nil && client.CodeOf(err) != wire.CodeNeedsReauth {
-			l.failedReads.Add(1)
+			if l.failedReads.Add(1) > toldReads {
+				return err
+			}
 			l.t.Logf("%s a token of %s with time left could not be read: %v", time.Now().Format(time.StampMilli), a.id, err)
 		}
 	}
@@ -159,6 +161,9 @@ func (l *load) read(ctx context.Context, rng *rand.Rand, a *account) error {
 	}
 	return a.told.HeardToken(0, tok.Generation, text, witness.Place{Grant: grant, Sequence: sequence})
 }
+
+// toldReads bounds how many failed reads are told of one by one.
+const toldReads = 10
 
 const (
 	smallTTL = time.Second

@@ -39,7 +39,7 @@ func nodeNames() []string { return []string{"n1", "n2", "n3"} }
 // than a node takes to come back.
 const configuration = `
 node: {name: %[1]s, data_dir: %[2]q}
-http: {listen: "%[3]s:8420"}
+http: {listen: "%[3]s:8420", shutdown_timeout: 10s}
 cluster:
   gossip: "%[3]s:7946"
   rpc: "%[3]s:7947"

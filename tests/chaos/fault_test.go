@@ -20,8 +20,6 @@ type fault struct {
 	what string // for the table
 	// smallDisks: the nodes' data lies on file systems that can be filled.
 	smallDisks bool
-	// spares: no process ends, so that what the nodes counted is all that happened.
-	spares bool
 	// everywhere: no node is left, so that nothing can be read for a while.
 	everywhere bool
 	strike     func(r *round) error
@@ -46,10 +44,10 @@ func faults() []fault {
 	}
 	return append(all,
 		fault{name: "killed", what: "owner killed at any time", strike: (*round).killed},
-		fault{name: "cut", what: "owner cut off from the other nodes", spares: true, strike: func(r *round) error { return r.cut(both) }},
-		fault{name: "cut_inbound", what: "owner hears nothing from the other nodes", spares: true, strike: func(r *round) error { return r.cut(inbound) }},
-		fault{name: "cut_outbound", what: "nothing from the owner reaches the other nodes", spares: true, strike: func(r *round) error { return r.cut(outbound) }},
-		fault{name: "unplugged", what: "owner cut off from everything, the provider too", spares: true, strike: (*round).unplug},
+		fault{name: "cut", what: "owner cut off from the other nodes", strike: func(r *round) error { return r.cut(both) }},
+		fault{name: "cut_inbound", what: "owner hears nothing from the other nodes", strike: func(r *round) error { return r.cut(inbound) }},
+		fault{name: "cut_outbound", what: "nothing from the owner reaches the other nodes", strike: func(r *round) error { return r.cut(outbound) }},
+		fault{name: "unplugged", what: "owner cut off from everything, the provider too", strike: (*round).unplug},
 		fault{name: "paused", what: "owner stopped (SIGSTOP) past every time-out, then let go on", strike: (*round).pause},
 		fault{name: "disk_full", what: "owner's disk full", smallDisks: true, strike: (*round).diskFull},
 		fault{name: "fsync_fails", what: "owner's fsync fails", strike: func(r *round) error { return r.diskFault("fail", "disk fault") }},

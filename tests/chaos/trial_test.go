@@ -67,7 +67,8 @@ func breakAndJudge(t *testing.T, seed uint64, rounds ...fault) *trial {
 	}
 	tr.settle()
 	tr.counts.scrape(t.Context(), tr.nodes, tr.admin)
-	for _, n := range tr.nodes {
+	for _, n := range tr.nodes { // the last ones are without a majority
+		n.http.CloseIdleConnections() // it would wait for those that were never used
 		p, _ := n.process()
 		if err := p.Stop(syscall.SIGTERM); err != nil {
 			t.Errorf("%s did not end well after SIGTERM: %v", n.name, err)
