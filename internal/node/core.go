@@ -335,7 +335,7 @@ func (core *Core) Leave(ctx context.Context) {
 
 // Close ends the core in order: actors, what connects it to other nodes, the
 // registry, raft, the store. Refreshes under way are finished until ctx ends;
-// raft may take hostReserve longer.
+// what comes after may take closeReserve longer, each.
 func (core *Core) Close(ctx context.Context) error {
 	close(core.closing)
 	if core.follows != nil {
@@ -346,7 +346,7 @@ func (core *Core) Close(ctx context.Context) error {
 	}
 	var left error
 	if core.cluster != nil {
-		left = core.cluster.closeBefore(ctx)
+		left = withReserve(ctx, core.cluster.closeBefore)
 	}
 	if t, ok := core.outside.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()
@@ -354,27 +354,28 @@ func (core *Core) Close(ctx context.Context) error {
 	if core.Registry != nil {
 		core.Registry.Close()
 	}
-	if err := core.closeHost(ctx); err != nil {
-		return errors.Join(left, err) // raft may still use the store, which stands being left open as it stands a crash
+	if core.host != nil {
+		if err := withReserve(ctx, core.host.Close); err != nil {
+			return errors.Join(left, err) // raft may still use the store, which stands being left open as it stands a crash
+		}
 	}
 	if core.cluster != nil {
-		left = errors.Join(left, core.cluster.closePort(ctx))
+		left = errors.Join(left, withReserve(ctx, core.cluster.closePort))
 	}
 	return errors.Join(left, core.db.Close())
 }
 
-// hostReserve is what raft is given to stop in where the refreshes before it
-// have used up the time. It needs milliseconds.
-const hostReserve = 5 * time.Second
+// closeReserve is what a part is given to stop in where the refreshes before it
+// have used up the time: without a majority they do not end. It needs
+// milliseconds.
+const closeReserve = 5 * time.Second
 
-func (core *Core) closeHost(ctx context.Context) error {
-	if core.host == nil {
-		return nil
-	}
-	if end, ok := ctx.Deadline(); ctx.Err() != nil || ok && time.Until(end) < hostReserve {
+// withReserve calls fn with ctx, or with closeReserve where ctx has less left.
+func withReserve(ctx context.Context, fn func(context.Context) error) error {
+	if end, ok := ctx.Deadline(); ctx.Err() != nil || ok && time.Until(end) < closeReserve {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), hostReserve)
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeReserve)
 		defer cancel()
 	}
-	return core.host.Close(ctx)
+	return fn(ctx)
 }
