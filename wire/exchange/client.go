@@ -122,6 +122,10 @@ func (c *Client) Do(ctx context.Context, req *rpcpb.Request) (*rpcpb.Response, e
 		if cl.state.CompareAndSwap(callQueued, callGone) {
 			return nil, notSent(context.Cause(ctx))
 		}
+		if cl.state.Load() == callGone { // refused in the same instant
+			r := <-cl.reply
+			return r.resp, r.err
+		}
 		cl.stream.giveUp(cl.id)
 		return nil, lost(context.Cause(ctx))
 	case <-c.done:
