@@ -42,19 +42,20 @@ func (w *World) NewAccount(id string, kind credential.Kind, in Integration) *Acc
 func (a *Account) begin(op Op) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	op.Began = a.w.clock.Add(1)
+	op.Began, op.From = a.w.clock.Add(1), time.Now()
 	a.book.Ops = append(a.book.Ops, op)
 	return len(a.book.Ops) - 1
 }
 
 // done notes how it ended.
-func (a *Account) done(i int, rec credential.Account, told bool) {
+func (a *Account) done(ctx context.Context, i int, rec credential.Account, counts bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	op := &a.book.Ops[i]
+	op, told := &a.book.Ops[i], counts && err == nil
 	op.Ended, op.At, op.Acked, op.Generation = a.w.clock.Add(1), time.Now(), told, rec.Generation
+	op.Void = counts && ctx.Err() == nil && (errors.Is(err, credential.ErrNoQuorum) || errors.Is(err, credential.ErrNotOwner)) && !errors.Is(err, credential.ErrUnknownOutcome)
 	if told {
-		a.book.Told = append(a.book.Told, Told{Began: op.Began, Ended: op.Ended, At: op.At, Generation: rec.Generation})
+		a.book.Told = append(a.book.Told, Told{Began: op.Began, Ended: op.Ended, From: op.From, At: op.At, Generation: rec.Generation, Op: true})
 	}
 }
 
@@ -83,11 +84,11 @@ func (a *Account) Import(ctx context.Context) error {
 	op.Secret = strict.TokenHash(what.Secret.Reveal())
 	i := a.begin(op)
 	var rec credential.Account
-	counts, err := a.w.Machine.Do(ctx, func(ctx context.Context, c *node.Core) (err error) {
-		rec, _, err = c.Actors.Import(ctx, what)
+	counts, err := a.w.do(ctx, func(ctx context.Context, c *node.Core) (err error) {
+		rec, _, err = c.Accounts().Import(ctx, what)
 		return err
 	})
-	a.done(i, rec, counts && err == nil)
+	a.done(ctx, i, rec, counts, err)
 	if err == nil && !counts {
 		err = errUntold
 	}
@@ -99,11 +100,11 @@ func (a *Account) Import(ctx context.Context) error {
 func (a *Account) Disconnect(ctx context.Context) error {
 	i := a.begin(Op{Kind: OpDisconnect})
 	var rec credential.Account
-	counts, err := a.w.Machine.Do(ctx, func(ctx context.Context, c *node.Core) (err error) {
-		rec, err = c.Actors.Disconnect(ctx, a.Ref)
+	counts, err := a.w.do(ctx, func(ctx context.Context, c *node.Core) (err error) {
+		rec, err = c.Accounts().Disconnect(ctx, a.Ref)
 		return err
 	})
-	a.done(i, rec, counts && err == nil)
+	a.done(ctx, i, rec, counts, err)
 	if err == nil && !counts {
 		err = errUntold
 	}
@@ -113,18 +114,22 @@ func (a *Account) Disconnect(ctx context.Context) error {
 
 // Token asks for the account's token.
 func (a *Account) Token(ctx context.Context, minTTL time.Duration) (credential.Token, error) {
-	t := Told{Began: a.w.clock.Add(1)}
+	t := Told{Began: a.w.clock.Add(1), From: time.Now()}
 	var tok credential.Token
-	counts, err := a.w.Machine.Do(ctx, func(ctx context.Context, c *node.Core) (err error) {
-		tok, err = c.Actors.Token(ctx, a.Ref, minTTL)
+	counts, err := a.w.do(ctx, func(ctx context.Context, c *node.Core) (err error) {
+		tok, err = c.Accounts().Token(ctx, a.Ref, minTTL)
 		return err
 	})
 	if !counts {
 		return tok, errors.Join(errUntold, err)
 	}
 	if err == nil {
-		t.Generation, t.Token = tok.Generation, strict.TokenHash(tok.Secret.Reveal())
-		if !tok.ExpiresAt.IsZero() && !tok.ExpiresAt.After(time.Now()) {
+		t.Generation, t.Token, t.Replica = tok.Generation, strict.TokenHash(tok.Secret.Reveal()), tok.Replica
+		asked := time.Now()
+		if a.w.Network != nil { // the answer may have been on its way for a while
+			asked = t.From
+		}
+		if !tok.ExpiresAt.IsZero() && !tok.ExpiresAt.After(asked) {
 			a.w.problem("%s: a caller was handed a token that expired at %v", a.Ref, tok.ExpiresAt)
 		}
 	}
@@ -135,13 +140,13 @@ func (a *Account) Token(ctx context.Context, minTTL time.Duration) (credential.T
 
 // Refresh asks for a generation newer than stale; nil: than the present one.
 func (a *Account) Refresh(ctx context.Context, stale *uint64) error {
-	t := Told{Began: a.w.clock.Add(1)}
+	t := Told{Began: a.w.clock.Add(1), From: time.Now()}
 	floor := a.newest()
 	if stale != nil {
 		floor = *stale
 	}
-	counts, err := a.w.Machine.Do(ctx, func(ctx context.Context, c *node.Core) error {
-		rec, err := c.Actors.Refresh(ctx, a.Ref, stale)
+	counts, err := a.w.do(ctx, func(ctx context.Context, c *node.Core) error {
+		rec, err := c.Accounts().Refresh(ctx, a.Ref, stale)
 		t.Generation = rec.Generation
 		return err
 	})
@@ -158,21 +163,23 @@ func (a *Account) Refresh(ctx context.Context, stale *uint64) error {
 
 // Read reads the record and the newest lines of history.
 func (a *Account) Read(ctx context.Context) error {
-	t := Told{Began: a.w.clock.Add(1)}
+	t := Told{Began: a.w.clock.Add(1), From: time.Now()}
 	var h credential.History
-	counts, err := a.w.Machine.Do(ctx, func(ctx context.Context, c *node.Core) error {
-		rec, err := c.Actors.Account(ctx, a.Ref)
+	counts, err := a.w.do(ctx, func(ctx context.Context, c *node.Core) error {
+		rec, err := c.Accounts().Account(ctx, a.Ref)
 		if err != nil {
 			return err
 		}
-		t.Generation, t.Dead = rec.Generation, rec.State == credential.StateNeedsReauth
-		h, err = c.Actors.History(ctx, a.Ref, 0, 5)
+		t.Generation, t.Dead, t.Gone = rec.Generation, rec.State == credential.StateNeedsReauth, rec.State == credential.StateDisconnected
+		h, err = c.Accounts().History(ctx, a.Ref, 0, 5)
 		return err
 	})
 	if !counts {
 		return errors.Join(errUntold, err)
 	}
 	t.Lines = h.Lines
+	// Where the owner is not heard of, this node's replica answers without a mark.
+	t.Replica = a.w.Network != nil && time.Since(t.From) >= replicaAfter
 	a.tell(t, err)
 	a.expect("read", counts, err)
 	return err
@@ -183,13 +190,17 @@ func (a *Account) tell(t Told, err error) {
 	t.Ended, t.At = a.w.clock.Add(1), time.Now()
 	t.Dead = t.Dead || errors.Is(err, credential.ErrNeedsReauth)
 	t.Absent = errors.Is(err, credential.ErrNotFound)
-	if err != nil && !t.Dead && !t.Absent {
+	t.Gone = t.Gone || errors.Is(err, credential.ErrDisconnected)
+	if err != nil && !t.Dead && !t.Absent && !t.Gone {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.book.Told = append(a.book.Told, t)
 }
+
+// replicaAfter is after what time an owner that is not heard of is stood in for.
+const replicaAfter = time.Second
 
 // newest is the newest generation that anybody was told of.
 func (a *Account) newest() (g uint64) {

@@ -14,6 +14,7 @@ import (
 func (c *caseReport) durable() {
 	type step struct {
 		ended int64
+		at    time.Time
 		newer uint64
 	}
 	var steps []step // newest generation told so far, by the time of telling
@@ -24,7 +25,7 @@ func (c *caseReport) durable() {
 		if len(steps) > 0 {
 			newest = max(newest, steps[len(steps)-1].newer)
 		}
-		steps = append(steps, step{t.Ended, newest})
+		steps = append(steps, step{t.Ended, t.At, newest})
 	}
 	tokens := make(map[uint64]string)
 	for _, t := range told {
@@ -32,7 +33,10 @@ func (c *caseReport) durable() {
 			continue
 		}
 		i, _ := slices.BinarySearchFunc(steps, t.Began, func(s step, began int64) int { return int(s.ended - began) })
-		if i > 0 && t.Generation < steps[i-1].newer {
+		for c.Lag > 0 && i > 0 && steps[i-1].at.Add(c.Lag).After(t.From) {
+			i--
+		}
+		if i > 0 && t.Generation < steps[i-1].newer && !t.Replica {
 			c.add("I2: generation %d was told at %v after generation %d", t.Generation, t.At, steps[i-1].newer)
 		}
 		if t.Token == "" {
@@ -92,10 +96,10 @@ func (c *caseReport) told() {
 	}
 	for _, t := range c.Book.Told {
 		for _, op := range c.Book.Ops {
-			if op.Kind == OpImport && op.Acked && t.Absent && op.Ended < t.Began {
+			if op.Kind == OpImport && op.Acked && t.Absent && op.Ended < t.Began && !c.old(t, op) {
 				c.add("I2: the import at %v was acknowledged, and at %v there was no such account", op.At, t.At)
 			}
-			if op.Grant == "" || !t.Dead || op.Ended == 0 || op.Ended > t.Began {
+			if op.Grant == "" || !t.Dead || op.Ended == 0 || op.Ended > t.Began || c.old(t, op) {
 				continue
 			}
 			for _, x := range c.exchanges {
@@ -110,6 +114,12 @@ func (c *caseReport) told() {
 			}
 		}
 	}
+}
+
+// old reports whether an answer may be of a time before an operation that had
+// ended when it was asked for.
+func (c *caseReport) old(t Told, op Op) bool {
+	return t.Replica || c.Lag > 0 && op.At.Add(c.Lag).After(t.From)
 }
 
 // truncated reports whether the oldest lines of the history are gone.
@@ -132,17 +142,17 @@ func (c *caseReport) named() {
 	}
 	unsure := make(map[string]bool) // tokens that were presented without an answer
 	before := make(map[string]Exchange)
-	again, losses := 0, 0
+	again, losses := 0, make(map[string]bool)
 	for _, x := range c.exchanges {
 		// Whether an answer that came in the instant of a crash was lost is told by
 		// the request that follows only where it spent the token.
-		if b, ok := before[x.Presented]; ok && b.Reached && c.lost(b) && (b.Got.IsZero() || b.rotated()) {
+		if b, ok := before[x.Presented]; ok && b.Reached && c.astray(b, x.Sent) && (b.Got.IsZero() || b.rotated()) {
 			again++
 			unsure[x.Presented] = true
 			c.waited(b, x)
 		}
 		if unsure[x.Presented] && x.Code == codeDead && !c.lost(x) && !c.disconnectedSince(x.Order) {
-			losses++
+			losses[x.Grant] = true // of which another node may not have heard, and asks again
 		}
 		if x.granted() {
 			delete(unsure, x.Presented) // where tokens do not rotate
@@ -152,8 +162,8 @@ func (c *caseReport) named() {
 	if n := c.count(credential.WhatRetriedUncertain); again > n {
 		c.add("I3: refresh tokens were presented again %d times after an answer was lost; the history names %d", again, n)
 	}
-	if n := c.count(credential.WhatOutcomeLost) + c.count(credential.WhatAnswerDiscarded); losses > n {
-		c.add("I3: %d grants were lost with an answer; the history names %d", losses, n)
+	if n := c.count(credential.WhatOutcomeLost) + c.count(credential.WhatAnswerDiscarded); len(losses) > n {
+		c.add("I3: %d grants were lost with an answer; the history names %d", len(losses), n)
 	}
 }
 
@@ -161,7 +171,7 @@ func (c *caseReport) named() {
 // request has surely ended, whatever became of the process that sent it.
 func (c *caseReport) waited(first, again Exchange) {
 	since, wait := first.Sent, claimLife-callTime
-	if first.Process != again.Process { // which does not know when that was
+	if first.Process != again.Process && c.Lag == 0 { // which does not know when that was
 		since, wait = first.Ended, claimLife
 	}
 	if since.Add(wait).After(again.Sent) {
@@ -237,6 +247,11 @@ func (c *caseReport) operations() {
 		}
 		return
 	}
+	for _, op := range c.Book.Ops[:max(last, 0)] { // one that nobody has heard of may be carried out late
+		if c.Lag > 0 && !op.Acked && c.follows(op) {
+			return
+		}
+	}
 	if !slices.ContainsFunc(c.Book.Ops[max(last, 0):], c.follows) {
 		c.add("the account is %s and holds %s, which follows from none of %+v", c.Record.State, c.Final.Token, c.Book.Ops[max(last, 0):])
 	}
@@ -307,7 +322,7 @@ func (c *caseReport) explains(reason string) bool {
 		switch {
 		case x.Code == codeDead && !x.Got.IsZero():
 			dead = true
-		case x.Reached && (c.lost(x) || x.Access == "" && x.Status < 300):
+		case x.Reached && (c.astray(x, c.next(x)) || x.Access == "" && x.Status < 300):
 			lost = true
 		case !x.Got.IsZero() && x.Access == "":
 			odd++

@@ -21,6 +21,11 @@ type Evidence struct {
 	Cases      []Case
 	// Quiet is since when nothing went wrong; zero: there was no such time.
 	Quiet time.Time
+	// Lag is by how much an unmarked answer may be behind the newest generation;
+	// 0: not at all, as where there is one node.
+	Lag time.Duration
+	// Troubles are when a cluster was not whole, in any order.
+	Troubles []Span
 	// Seen are problems that were noticed on the way.
 	Seen []string
 }
@@ -48,7 +53,9 @@ type Book struct {
 type Op struct {
 	Kind         OpKind
 	Began, Ended int64
-	At           time.Time // of the end
+	From, At     time.Time // of the beginning and the end
+	// Void: the caller was told that it is not done.
+	Void bool
 	// Acked: the caller was told that it is done. If not, it may be, or not.
 	Acked      bool
 	Generation uint64 // where Acked
@@ -69,19 +76,27 @@ const (
 // Told is an answer that a caller got.
 type Told struct {
 	Began, Ended int64
-	At           time.Time
-	Generation   uint64 // 0: the answer tells of none
-	Token        string // hashed; empty: none was handed out
-	Dead         bool   // the account needs to be authorised again
-	Absent       bool   // there is no such account
-	Lines        []credential.NumberedLine
+	From, At     time.Time // of the beginning and the end
+	Generation   uint64    // 0: the answer tells of none
+	Token        string    // hashed; empty: none was handed out
+	Dead         bool      // the account needs to be authorised again
+	Gone         bool      // it is disconnected
+	Absent       bool      // there is no such account
+	// Replica: the answer is a replica's, which may lag by any time.
+	Replica bool
+	Op      bool // it is the answer to an Op
+	Lines   []credential.NumberedLine
 }
+
+// Span is a stretch of time.
+type Span struct{ From, To time.Time }
 
 // Problems judges the evidence. Nothing means that every promise was kept.
 func (e *Evidence) Problems() []string {
 	r := &report{Evidence: e, owner: owners(e.Cases)}
 	r.problems = append(r.problems, e.Seen...)
 	slices.SortStableFunc(r.Exchanges, func(a, b Exchange) int { return cmp.Compare(a.Order, b.Order) })
+	slices.SortFunc(r.Troubles, func(a, b Span) int { return a.From.Compare(b.From) })
 	r.oneAtATime()
 	r.neverReplayed()
 	r.deadMeansDead()
@@ -96,6 +111,7 @@ func (e *Evidence) Problems() []string {
 		c.operations()
 		c.explained()
 		c.patient()
+		c.linearizable()
 	}
 	return r.problems
 }
@@ -200,13 +216,44 @@ func (r *report) neverReplayed() {
 		if x.GrantType != grantRefresh {
 			continue
 		}
-		if a, ok := answered[x.Presented]; ok && x.Reached {
+		if a, ok := answered[x.Presented]; ok && x.Reached && !r.astray(a, x.Sent) {
 			r.add("I3: %s: process %d presented a refresh token at %v whose answer process %d had at %v", r.owner[x.Grant], x.Process, x.Sent, a.Process, a.Got)
 		}
 		if x.granted() && x.rotated() && !r.lost(x) {
 			answered[x.Presented] = x
 		}
 	}
+}
+
+// astray reports whether the answer of an exchange could not be brought to
+// whoever owned the account by then: it was lost, or those who should have
+// carried it had no time in which they could.
+func (r *report) astray(x Exchange, by time.Time) bool {
+	return r.lost(x) || r.strained(x.Sent, by)
+}
+
+// carryTime is how long a cluster that is whole takes to bring an answer out of
+// a node's journal to the account's owner: an election, and the longest pause
+// between two offers.
+const carryTime = 30 * time.Second
+
+// strained reports whether a cluster was not whole at some time between two
+// others, and for longer than carryTime at no time.
+func (r *report) strained(from, to time.Time) bool {
+	at, any := from, false
+	for _, s := range r.Troubles { // sorted by From
+		if s.To.Before(from) || s.From.After(to) {
+			continue
+		}
+		any = true
+		if s.From.Sub(at) > carryTime {
+			return false
+		}
+		if s.To.After(at) {
+			at = s.To
+		}
+	}
+	return any && to.Sub(at) <= carryTime
 }
 
 // deadMeansDead is I4: no request follows the provider's word that a grant is
@@ -217,7 +264,7 @@ func (r *report) deadMeansDead() {
 		if x.GrantType != grantRefresh {
 			continue
 		}
-		if d, ok := dead[x.Grant]; ok {
+		if d, ok := dead[x.Grant]; ok && !r.astray(d, x.Sent) {
 			r.add("I4: %s: process %d sent a refresh at %v although process %d was told at %v that the grant is dead", r.owner[x.Grant], x.Process, x.Sent, d.Process, d.Got)
 		}
 		if x.Code == codeDead && !r.lost(x) {
@@ -226,11 +273,24 @@ func (r *report) deadMeansDead() {
 	}
 }
 
+// next is when the grant of an exchange was used again; where it was not, when
+// the exchange ended.
+func (r *report) next(x Exchange) time.Time {
+	for _, y := range r.Exchanges {
+		if y.Grant == x.Grant && y.Order > x.Order {
+			return y.Sent
+		}
+	}
+	return x.Ended
+}
+
 // judged is the provider's own judgement, but for answers that it sent and that
 // died with the process that got them.
 func (r *report) judged() {
 	for _, v := range r.Violations {
-		excuse := func(x Exchange) bool { return x.Grant == v.Grant && x.Status != 0 && r.lost(x) }
+		excuse := func(x Exchange) bool {
+			return x.Grant == v.Grant && x.Status != 0 && (r.lost(x) || r.strained(x.Sent, r.next(x)))
+		}
 		if v.Rule == "I1" || !slices.ContainsFunc(r.Exchanges, excuse) {
 			r.add("%s: %s: the provider saw: %s", v.Rule, r.owner[v.Grant], v.What)
 		}

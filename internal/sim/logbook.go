@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -35,6 +36,9 @@ func (l *logbook) add(line string) {
 
 // Write takes lines of a slog.TextHandler.
 func (l *logbook) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte(`msg="raft: failed to`)) {
+		return len(b), nil // of each try to reach a node that is not there
+	}
 	l.add(strings.TrimSpace(string(b)))
 	return len(b), nil
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/tink-crypto/tink-go/v2/keyset"
 
 	"github.com/grantd/grantd/actors"
-	"github.com/grantd/grantd/bench/strict"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/envelope"
 	"github.com/grantd/grantd/internal/node"
@@ -56,17 +55,24 @@ type Machine struct {
 	kek  *envelope.KEK
 	wire *wire
 	log  *logbook
+	// fleet is what the machines of a cluster share, number this one's number
+	// among them, from 1; nil and 0: it is alone.
+	fleet  *fleet
+	number int
 
 	calm          atomic.Bool // no more crashes
 	restart, stop chan struct{}
 	stopped       chan struct{}
 	mu            sync.Mutex
 	now           *process      // that serves; nil: none does
+	here          *process      // that runs, or is about to
 	changed       chan struct{} // closed when now changes
 	failed        error         // why no process can start
 	zombies       []*process
 	ends          []ProcessEnd
 	disk          *storagetest.Disk // as the last process left it
+	idle          []Span            // when no process served
+	idleSince     time.Time
 }
 
 // ProcessEnd is how a process ended.
@@ -91,12 +97,8 @@ const storeDir = "store"
 // errFailed is wrapped when the machine is broken for good.
 var errFailed = errors.New("sim: no process can start")
 
-// newMachine switches a machine on. clock counts whatever is told or sent.
-func newMachine(o MachineOptions, p *strict.Provider, clock *atomic.Int64, log *logbook) (*Machine, error) {
-	kek, err := newKEK()
-	if err != nil {
-		return nil, err
-	}
+// newMachine makes a machine; run it.
+func newMachine(o MachineOptions, kek *envelope.KEK, w *wire, log *logbook) *Machine {
 	if o.Power == nil {
 		o.Power = func(process int) (int, uint64) { return 0, uint64(process) }
 	}
@@ -106,13 +108,10 @@ func newMachine(o MachineOptions, p *strict.Provider, clock *atomic.Int64, log *
 	if o.Restart == nil {
 		o.Restart = func(int) time.Duration { return time.Second }
 	}
-	m := &Machine{
+	return &Machine{
 		o: o, kek: kek, log: log, restart: make(chan struct{}), stop: make(chan struct{}), stopped: make(chan struct{}),
-		wire:    &wire{provider: p, rt: p.RoundTripper(), clock: clock, twice: o.Mutation.Twice},
-		changed: make(chan struct{}), disk: storagetest.NewDisk(),
+		wire: w, changed: make(chan struct{}), disk: storagetest.NewDisk(),
 	}
-	go m.run()
-	return m, nil
 }
 
 // newKEK makes a key-encryption key in memory; it outlives crashes, as one in a
@@ -152,22 +151,30 @@ func (m *Machine) live(number int) (again bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	m.serve(p)
 	stopping := false
-	select {
-	case <-p.died:
-	case <-m.restart:
-	case <-m.stop:
-		stopping = true
+	if p.core != nil || m.fleet == nil {
+		m.serve(p)
+		select {
+		case <-p.died:
+		case <-m.restart:
+		case <-m.stop:
+			stopping = true
+		}
+		m.serve(nil)
+	} else {
+		select {
+		case <-m.stop:
+			stopping = true
+		default:
+		}
 	}
-	m.serve(nil)
 	err = m.end(p)
-	return !stopping || p.crashed.Load(), err
+	return !stopping || p.crashed.Load() && m.fleet == nil, err
 }
 
 // begin starts a process. It fails only if the process did not crash meanwhile.
 func (m *Machine) begin(number int) (*process, error) {
-	p := newProcess(number, m.disk, m.log)
+	p := newProcess(m.number*machineStep+number, m.disk, m.log)
 	p.zombie = m.o.Mutation.Zombies
 	if p.zombie {
 		m.zombies = append(m.zombies, p)
@@ -179,18 +186,36 @@ func (m *Machine) begin(number int) (*process, error) {
 	if m.o.Mutation.LostSyncs {
 		fs = lyingFS{fs}
 	}
-	core, err := node.Open(context.Background(), node.CoreConfig{
-		Name: "n1", Dir: storeDir, FS: fs, Shards: m.o.Shards, KEK: m.kek, Policy: m.o.Policy,
-		Transport: &fence{m.wire, p}, Logger: m.log.logger(number), Failpoint: p.pass,
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-m.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	cluster, err := m.connect(p)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	m.here = p
+	m.mu.Unlock()
+	core, err := node.Open(ctx, node.CoreConfig{
+		Name: m.name(), Dir: storeDir, FS: fs, Shards: m.o.Shards, KEK: m.kek, Policy: m.o.Policy,
+		Transport: &fence{m.wire, p}, Logger: m.log.logger(p.number), Failpoint: p.pass, Cluster: cluster,
 		Fatal: func(reason string) { panic("sim: the store gave up: " + reason) },
 	})
-	if err != nil && !p.crashed.Load() {
-		return nil, fmt.Errorf("process %d does not start: %w", number, err)
+	switch {
+	case err != nil && m.fleet != nil: // a supervisor tries again
+		m.log.note("process %d does not start: %v", p.number, err)
+	case err != nil && !p.crashed.Load():
+		return nil, fmt.Errorf("process %d does not start: %w", p.number, err)
+	case !p.crashed.Load():
+		m.log.note("process %d has started", p.number)
 	}
 	p.core = core
-	if !p.crashed.Load() {
-		m.log.note("process %d has started", number)
-	}
 	return p, nil
 }
 
@@ -208,6 +233,22 @@ func (m *Machine) crashAtWrite(p *process, n int64) {
 // stopTime is how long a process may take to stop.
 const stopTime = 20 * time.Second
 
+// stopTime is how long a process is given to stop. Of a cluster's, which others
+// wait for, a dead one is given none.
+func (m *Machine) stopTime(p *process) time.Duration {
+	if m.fleet != nil && p.crashed.Load() {
+		return 0
+	}
+	return stopTime
+}
+
+// machineStep tells the processes of several machines apart: the third one of
+// the second machine is number 2003.
+const machineStep = 1000
+
+// name is the node's name.
+func (m *Machine) name() string { return fmt.Sprintf("n%d", max(m.number, 1)) }
+
 // end ends a process, whether it crashed or not, and leaves its disk to the
 // next one.
 func (m *Machine) end(p *process) error {
@@ -221,10 +262,12 @@ func (m *Machine) end(p *process) error {
 	p.empty()
 	var err error
 	if p.core != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+		ctx, cancel := context.WithTimeout(context.Background(), m.stopTime(p))
 		defer cancel()
+		p.core.Leave(ctx)
 		err = p.core.Close(ctx)
 	}
+	p.disconnect(false)
 	p.closed.Store(true)
 	p.finish()
 	if !p.crashed.Load() {
@@ -258,9 +301,21 @@ func (m *Machine) endZombies() {
 	}
 }
 
+// serves reports whether a process serves now.
+func (m *Machine) serves() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.now != nil
+}
+
 func (m *Machine) serve(p *process) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if now := time.Now(); p == nil {
+		m.idleSince = now
+	} else {
+		m.idle = append(m.idle, Span{m.idleSince, now})
+	}
 	m.now = p
 	close(m.changed)
 	m.changed = make(chan struct{})

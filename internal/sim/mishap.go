@@ -9,11 +9,11 @@ import (
 	"github.com/grantd/grantd/storage/storagetest"
 )
 
-// current returns the process that serves, or nil.
+// current returns the newest process, or nil.
 func (m *Machine) current() *process {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.now
+	return m.here
 }
 
 // Crash cuts the power now; unsynced data stays as the seed says.

@@ -30,6 +30,11 @@ type process struct {
 	died            chan struct{} // closed by the crash, when the next two are there
 	left            *storagetest.Disk
 	crashedAt       time.Time
+	// disconnect takes the process off its cluster's network; silent: as by a
+	// power cut. It does not wait, and may be called again.
+	disconnect func(silent bool)
+	network    *Network // of its cluster; nil: it is alone
+	host       string   // on the network
 
 	mu      sync.Mutex
 	callers int
@@ -58,7 +63,7 @@ type power struct {
 type Stay struct{ From, To time.Time }
 
 func newProcess(number int, disk *storagetest.Disk, log *logbook) *process {
-	p := &process{number: number, disk: disk, log: log, died: make(chan struct{}), gone: make(chan struct{})}
+	p := &process{number: number, disk: disk, log: log, died: make(chan struct{}), gone: make(chan struct{}), disconnect: func(bool) {}}
 	p.ctx, p.finish = context.WithCancel(context.Background())
 	p.serving, p.leave = context.WithCancel(p.ctx)
 	return p
@@ -75,6 +80,7 @@ func (p *process) crash(why string, c power) {
 	p.crashedAt = time.Now()
 	if !p.zombie {
 		p.dead.Store(true) // before the disk is looked at
+		p.disconnect(c.keep < 100)
 	}
 	p.left = p.disk.Crash(c.keep, c.seed)
 	p.log.note("process %d crashes %s; %d%% of what is not synced stays", p.number, why, c.keep)
@@ -119,11 +125,15 @@ func (p *process) empty() {
 
 // hold makes the process stand still for a while: what it would send, or take
 // in, waits, and so does each refresh between its steps. Its timers run on, as
-// those of the kernel do.
+// those of the kernel do, and its disk takes writes, of which nobody hears
+// before the end of it.
 func (p *process) hold(d time.Duration) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.heldTo = time.Now().Add(d)
+	p.mu.Unlock()
+	if p.network != nil {
+		p.network.Hold(p.host, time.Now().Add(d))
+	}
 }
 
 // stand waits while the process stands still, or until it ends.

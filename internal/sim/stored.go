@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,22 +12,37 @@ import (
 	"github.com/grantd/grantd/storage/storagetest"
 )
 
-// collect reads what lies on the machine's disk and adds it, and what the
+// collect reads what lies on the machines' disks and adds it, and what the
 // callers were told, to the evidence.
-func (w *World) collect(e *Evidence) error {
-	db, err := storage.Open(storeDir, storage.Options{FS: w.Machine.disk.FS(), CacheBytes: 1 << 20, MemTableBytes: 1 << 18})
-	if err != nil {
-		return fmt.Errorf("the store cannot be read in the end: %w", err)
+func (w *World) collect(e *Evidence) (err error) {
+	var stores []*storage.DB
+	defer func() {
+		for _, db := range stores {
+			err = errors.Join(err, db.Close())
+		}
+	}()
+	for _, m := range w.Machines {
+		db, err := storage.Open(storeDir, storage.Options{FS: m.disk.FS(), CacheBytes: 1 << 20, MemTableBytes: 1 << 18})
+		if err != nil {
+			return fmt.Errorf("the store of %s cannot be read in the end: %w", m.name(), err)
+		}
+		stores = append(stores, db)
+	}
+	groups := make([]*storage.Group, w.Machine.o.Shards)
+	for shard := range groups {
+		if groups[shard], err = newest(stores, uint16(shard), e); err != nil {
+			return err
+		}
 	}
 	events := make(map[credential.Ref][]storage.StoredEvent)
-	for shard := range w.Machine.o.Shards {
-		first, last, err := db.Group(uint16(shard)).EventBounds()
+	for shard, g := range groups {
+		first, last, err := g.EventBounds()
 		if err != nil {
-			return errors.Join(err, db.Close())
+			return err
 		}
-		list, err := db.Group(uint16(shard)).Events(0, storage.OutboxEvents)
+		list, err := g.Events(0, storage.OutboxEvents)
 		if err != nil {
-			return errors.Join(err, db.Close())
+			return err
 		}
 		if int(last-first)+1 != len(list) {
 			e.Seen = append(e.Seen, fmt.Sprintf("I5: the outbox of shard %d has %d events from %d to %d", shard, len(list), first, last))
@@ -37,12 +53,45 @@ func (w *World) collect(e *Evidence) error {
 	}
 	for _, a := range w.all() {
 		c := Case{Ref: a.Ref, Kind: a.Kind, Book: a.book, Events: events[a.Ref], Final: w.final[a.Ref]}
-		if err := c.read(db.Group(ring.ShardOf(a.Ref, w.Machine.o.Shards))); err != nil {
-			return errors.Join(err, db.Close())
+		if err := c.read(groups[ring.ShardOf(a.Ref, len(groups))]); err != nil {
+			return err
 		}
 		e.Cases = append(e.Cases, c)
 	}
-	return db.Close()
+	return nil
+}
+
+// newest returns the replica of a shard that has come farthest. Those that have
+// come as far must hold the same.
+func newest(stores []*storage.DB, shard uint16, e *Evidence) (best *storage.Group, err error) {
+	best = stores[0].Group(shard)
+	if len(stores) == 1 {
+		return best, nil
+	}
+	var most uint64
+	digests := make(map[uint64][sha256.Size]byte)
+	for _, db := range stores {
+		g := db.Group(shard)
+		at, err := g.Applied()
+		if err != nil {
+			return nil, err
+		}
+		if at.Index == 0 {
+			continue // it has no replica
+		}
+		h := sha256.New()
+		if _, err := g.Export(h); err != nil {
+			return nil, err
+		}
+		digest := [sha256.Size]byte(h.Sum(nil))
+		if other, ok := digests[at.Index]; ok && other != digest {
+			e.Seen = append(e.Seen, fmt.Sprintf("two replicas of shard %d have applied %d entries and differ", shard, at.Index))
+		}
+		if digests[at.Index] = digest; at.Index > most {
+			best, most = g, at.Index
+		}
+	}
+	return best, nil
 }
 
 // read reads the account's record and history.

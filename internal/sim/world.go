@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"sync"
@@ -13,16 +14,21 @@ import (
 
 	"github.com/grantd/grantd/bench/strict"
 	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/envelope"
 	"github.com/grantd/grantd/internal/node"
 	"github.com/grantd/grantd/registry"
 )
 
-// World is a provider, a machine that runs the node, and the accounts of
-// customers. Its methods may be called concurrently, but all in one bubble.
+// World is a provider, a machine that runs the node, or several that run a
+// cluster, and the accounts of customers. Its methods may be called
+// concurrently, but all in one bubble.
 type World struct {
 	Provider *strict.Provider
-	Machine  *Machine
+	Machine  *Machine // the first of them
+	Machines []*Machine
+	Network  *Network // between them; nil: there is one
 	clock    *atomic.Int64
+	wire     *wire
 	log      *logbook
 
 	mu       sync.Mutex
@@ -44,15 +50,47 @@ type Integration struct {
 	Introspect bool          // the provider can be asked about tokens
 }
 
-// NewWorld makes a world; Close it.
+// NewWorld makes a world with one node; Close it.
 func NewWorld(p strict.Options, m MachineOptions) (*World, error) {
-	provider, err := strict.New(p)
+	w, kek, err := newWorld(p, m)
 	if err != nil {
 		return nil, err
 	}
+	w.Machines = []*Machine{newMachine(m, kek, w.wire, w.log)}
+	w.start()
+	return w, nil
+}
+
+// newWorld makes a world without machines. m is what they have in common.
+func newWorld(p strict.Options, m MachineOptions) (*World, *envelope.KEK, error) {
+	provider, err := strict.New(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	kek, err := newKEK()
+	if err != nil {
+		return nil, nil, err
+	}
 	w := &World{Provider: provider, clock: &atomic.Int64{}, log: newLogbook(), secrets: make(map[string]credential.Secret), final: make(map[credential.Ref]Final)}
-	w.Machine, err = newMachine(m, provider, w.clock, w.log)
-	return w, err
+	w.wire = &wire{provider: provider, rt: provider.RoundTripper(), clock: w.clock, twice: m.Mutation.Twice}
+	return w, kek, nil
+}
+
+// start switches the machines on.
+func (w *World) start() {
+	w.Machine = w.Machines[0]
+	for _, m := range w.Machines {
+		go m.run()
+	}
+}
+
+// do calls fn with some node that serves; see Machine.Do.
+func (w *World) do(ctx context.Context, fn func(context.Context, *node.Core) error) (counts bool, err error) {
+	at := w.Machines[rand.IntN(len(w.Machines))]
+	for i, from := 0, rand.IntN(len(w.Machines)); i < len(w.Machines) && !at.serves(); i++ {
+		at = w.Machines[(from+i)%len(w.Machines)]
+	}
+	return at.Do(ctx, fn)
 }
 
 // Log returns what happened, for the report of a failure.
@@ -119,7 +157,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // Put makes or replaces an integration, once.
 func (w *World) Put(ctx context.Context, in Integration) error {
-	counts, err := w.Machine.Do(ctx, func(ctx context.Context, c *node.Core) error {
+	counts, err := w.do(ctx, func(ctx context.Context, c *node.Core) error {
 		_, _, err := c.Registry.PutIntegration(ctx, in.ID, in.spec(), secret(in.Secret))
 		return err
 	})
@@ -152,7 +190,13 @@ func (w *World) Calm() (writes int64) {
 	w.mu.Lock()
 	w.quiet = time.Now()
 	w.mu.Unlock()
-	return w.Machine.calmDown()
+	if w.Network != nil {
+		w.Network.Mend()
+	}
+	for _, m := range w.Machines {
+		writes = m.calmDown()
+	}
+	return writes
 }
 
 // Look notes, for all accounts, what they are like in the end. Call it when the
@@ -171,7 +215,7 @@ func (w *World) Look(ctx context.Context) error {
 		w.final[a.Ref] = f
 		w.mu.Unlock()
 	}
-	_, err := w.Machine.Do(ctx, func(ctx context.Context, c *node.Core) error {
+	_, err := w.do(ctx, func(ctx context.Context, c *node.Core) error {
 		w.lookAtIntegrations(ctx, c)
 		return nil
 	})
@@ -206,13 +250,21 @@ func (w *World) all() []*Account {
 // Close switches everything off and returns what there is to judge by. The
 // error says why there is nothing.
 func (w *World) Close() (*Evidence, error) {
-	err := w.Machine.Close()
+	var err error
+	var ends []ProcessEnd
+	for _, m := range w.Machines {
+		err = errors.Join(err, m.Close())
+		ends = append(ends, m.ends...)
+	}
 	w.Provider.Close()
 	e := &Evidence{
-		Exchanges: w.Machine.wire.exchanges(), Violations: w.Provider.Judge(), Requests: w.Provider.Record(),
-		Processes: w.Machine.ends, Seen: w.problems, Quiet: w.quiet,
+		Exchanges: w.wire.exchanges(), Violations: w.Provider.Judge(), Requests: w.Provider.Record(),
+		Processes: ends, Seen: w.problems, Quiet: w.quiet,
 	}
-	for _, path := range w.Machine.wire.late {
+	if w.Network != nil {
+		e.Lag, e.Troubles = lag, w.troubles()
+	}
+	for _, path := range w.wire.late {
 		e.Seen = append(e.Seen, "a process that had stopped sent a request to "+path)
 	}
 	if err != nil {

@@ -1,0 +1,116 @@
+package sim
+
+import (
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/grantd/grantd/bench/strict"
+	"github.com/grantd/grantd/cluster/gossip"
+	"github.com/grantd/grantd/cluster/link"
+	"github.com/grantd/grantd/cluster/link/issue"
+	"github.com/grantd/grantd/internal/node"
+)
+
+// fleet is what the machines of a cluster share.
+type fleet struct {
+	net   *Network
+	size  int
+	ca    []byte
+	pairs map[string]issue.Pair // by node
+}
+
+// NewCluster makes a world with a cluster of nodes; Close it. The options are
+// those of each machine; options(i), where not nil, are those of the ith.
+func NewCluster(p strict.Options, size int, latency func(from, to string) time.Duration, common MachineOptions, options func(machine int) MachineOptions) (*World, error) {
+	w, kek, err := newWorld(p, common)
+	if err != nil {
+		return nil, err
+	}
+	if latency == nil {
+		latency = func(string, string) time.Duration { return time.Millisecond }
+	}
+	f, err := newFleet(newNetwork(latency), size)
+	if err != nil {
+		return nil, err
+	}
+	w.Network = f.net
+	for i := 1; i <= size; i++ {
+		o := common
+		if options != nil {
+			o = options(i)
+		}
+		m := newMachine(o, kek, w.wire, w.log)
+		m.fleet, m.number = f, i
+		w.Machines = append(w.Machines, m)
+	}
+	w.start()
+	return w, nil
+}
+
+// lag is by how much an unmarked answer may be behind: see [linearizable].
+const lag = time.Second
+
+// troubles are when the cluster was not whole.
+func (w *World) troubles() (all []Span) {
+	for _, m := range w.Machines {
+		all = append(all, m.idle...)
+		for _, e := range m.ends {
+			if !e.CrashedAt.IsZero() {
+				all = append(all, Span{e.CrashedAt, e.CrashedAt})
+			}
+		}
+	}
+	return append(all, w.Network.Troubles()...)
+}
+
+func newFleet(n *Network, size int) (*fleet, error) {
+	start := time.Now().Add(-time.Hour)
+	end := start.Add(10 * 365 * 24 * time.Hour)
+	ca, err := issue.New(start, end)
+	if err != nil {
+		return nil, err
+	}
+	f := &fleet{net: n, size: size, ca: ca.Pair().Cert, pairs: make(map[string]issue.Pair)}
+	for i := 1; i <= size; i++ {
+		name := fmt.Sprintf("n%d", i)
+		if f.pairs[name], err = ca.Node(name, start, end); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// connect connects a process with the rest of its cluster; nil: it is alone.
+func (m *Machine) connect(p *process) (*node.ClusterConfig, error) {
+	f := m.fleet
+	if f == nil {
+		return nil, nil
+	}
+	pair := f.pairs[m.name()]
+	id, err := link.OpenIdentity(func() (link.PEM, error) {
+		return link.PEM{CA: f.ca, Cert: pair.Cert, Key: pair.Key}, nil
+	}, m.name(), nil)
+	if err != nil {
+		return nil, err
+	}
+	host := hostName(m.number)
+	s := f.net.station(host)
+	talk := f.net.gossip.Listen(gossipAddr(m.number))
+	p.network, p.host = f.net, host
+	p.disconnect = func(silent bool) {
+		s.crash(silent)
+		_ = talk.Shutdown()
+	}
+	var join []string
+	for i := 1; i <= f.size; i++ {
+		join = append(join, gossipAddr(i))
+	}
+	return &node.ClusterConfig{
+		Identity: id, Listener: s, Dial: s.Dial, RPC: s.addr, HTTP: net.JoinHostPort(host, "7946"), Version: "sim",
+		Gossip: gossip.Config{Transport: talk, Join: join}, Expect: f.size,
+	}, nil
+}
+
+// gossipAddr is where the ith machine gossips.
+func gossipAddr(i int) string { return net.JoinHostPort(hostName(i), "7948") }

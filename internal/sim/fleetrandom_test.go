@@ -1,0 +1,82 @@
+package sim
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/grantd/grantd/credential"
+)
+
+var clusterSeed = flag.Uint64("sim.cluster", 0, "run TestClusterRandomFaults with this seed only")
+
+// countyTime is how long things go wrong in a run.
+const countyTime = 5 * time.Minute
+
+// TestClusterRandomFaults lets accounts live through minutes of crashes, pauses,
+// partitions and a provider that misbehaves, on a cluster, and looks whether
+// every promise was kept.
+func TestClusterRandomFaults(t *testing.T) {
+	if *clusterSeed == 0 {
+		skipWithRace(t)
+	}
+	from, to := seeds(t)
+	if *clusterSeed != 0 {
+		from, to = *clusterSeed, *clusterSeed
+	}
+	spread(t, int64(to-from+1), func(t *testing.T, i int64) {
+		seed := from + uint64(i)
+		began := time.Now()
+		out := surviveAll(t, seed)
+		t.Logf("seed %d: %v, %s", seed, time.Since(began).Round(time.Millisecond), out.evidence.tally())
+		out.complain(t, fmt.Sprintf("seed %d; again with: go test ./internal/sim -run TestClusterRandomFaults -sim.cluster=%d", seed, seed))
+	})
+}
+
+// surviveAll is one random run.
+func surviveAll(t *testing.T, seed uint64) (out outcome) {
+	synctest.Test(t, func(t *testing.T) {
+		o, err := openCounty(seed, countyTime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		if err := o.live(ctx); err != nil {
+			out.problems = append(out.problems, err.Error())
+		}
+		out.close(o.w)
+	})
+	return out
+}
+
+// tally sums up what happened, to see that enough did.
+func (e *Evidence) tally() string {
+	crashes, answers, replicas := 0, 0, 0
+	for _, p := range e.Processes {
+		if !p.CrashedAt.IsZero() {
+			crashes++
+		}
+	}
+	lines := make(map[credential.What]int)
+	states := make(map[credential.State]int)
+	for _, c := range e.Cases {
+		answers += len(c.Book.Told)
+		for _, t := range c.Book.Told {
+			if t.Replica {
+				replicas++
+			}
+		}
+		for _, l := range c.Lines {
+			lines[l.What]++
+		}
+		if c.Record != nil {
+			states[c.Record.State]++
+		}
+	}
+	return fmt.Sprintf("%d processes, %d crashes, %d troubles, %d requests, %d answers (%d of replicas), history %v, in the end %v",
+		len(e.Processes), crashes, len(e.Troubles), len(e.Exchanges), answers, replicas, lines, states)
+}
