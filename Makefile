@@ -37,8 +37,8 @@ test: deps lint vuln ## fetch what the tests need, check the sources, run all te
 	$(GO) test -timeout 15m ./internal/sim # most of it is not for the race detector
 
 .PHONY: sim
-sim: ## simulate crashes at every write to the disk, and SEEDS random lives
-	SIM_ALL=1 SEEDS=$(SEEDS) $(GO) test -timeout 120m ./internal/sim
+sim: ## simulate crashes at every write to the disk, and SEEDS random lives of a node and of clusters
+	SIM_ALL=1 SEEDS=$(SEEDS) $(GO) test -timeout 24h ./internal/sim
 
 .PHONY: chaos
 chaos: ## as root: break a cluster of real processes in every way, RUNS times; FAULT=killed

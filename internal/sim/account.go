@@ -229,3 +229,15 @@ func (a *Account) expect(what string, counts bool, err error) {
 	}
 	a.w.problem("%s: %s failed with %v", a.Ref, what, err)
 }
+
+// grant is the account's newest grant; empty: it has none.
+func (a *Account) grant() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := len(a.book.Ops) - 1; i >= 0; i-- {
+		if g := a.book.Ops[i].Grant; g != "" {
+			return g
+		}
+	}
+	return ""
+}

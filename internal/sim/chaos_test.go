@@ -284,15 +284,3 @@ func (o *town) changeSecret(busy context.Context, r *rand.Rand) {
 func (o *town) mend(ctx context.Context, i int) error {
 	return o.w.Insist(ctx, func(ctx context.Context) error { return o.w.Put(ctx, o.ins[i]) })
 }
-
-// grant is the account's newest grant; empty: it has none.
-func (a *Account) grant() string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for i := len(a.book.Ops) - 1; i >= 0; i-- {
-		if g := a.book.Ops[i].Grant; g != "" {
-			return g
-		}
-	}
-	return ""
-}

@@ -48,6 +48,12 @@ type wire struct {
 	rt       http.RoundTripper
 	clock    *atomic.Int64
 	twice    bool // a mutation: each token request is sent twice
+	// delay, where not 0, is how long the first token request is on its way,
+	// whatever its deadline: a mutation.
+	delay time.Duration
+	first atomic.Bool // it has been sent
+	// hasty, where not nil, is told each answer as it comes in: a mutation.
+	hasty func(Exchange)
 
 	mu   sync.Mutex
 	seen []Exchange
@@ -83,6 +89,14 @@ func (f *fence) once(req *http.Request) (*http.Response, error) {
 	}
 	ctx, cancel := context.WithCancel(req.Context())
 	defer cancel()
+	if f.delay > 0 && req.URL.Path == "/token" && !f.first.Swap(true) {
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			return nil, err
+		}
+		p.sleep(f.delay)
+		req.Body, ctx = io.NopCloser(bytes.NewReader(body)), context.WithoutCancel(ctx)
+	}
 	defer context.AfterFunc(p.ctx, cancel)() // a dead process leaves its connections
 	x := Exchange{Process: p.number, Path: req.URL.Path, Sent: time.Now(), Order: f.clock.Add(1)}
 	var reached atomic.Bool
@@ -106,6 +120,9 @@ func (f *fence) once(req *http.Request) (*http.Response, error) {
 	f.mu.Lock()
 	f.seen = append(f.seen, x)
 	f.mu.Unlock()
+	if f.hasty != nil && x.granted() {
+		f.hasty(x)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,14 +1,17 @@
 package sim
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/grantd/grantd/bench/strict"
 	"github.com/grantd/grantd/cluster/gossip"
 	"github.com/grantd/grantd/cluster/link"
 	"github.com/grantd/grantd/cluster/link/issue"
+	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/internal/node"
 )
 
@@ -41,15 +44,52 @@ func NewCluster(p strict.Options, size int, latency func(from, to string) time.D
 			o = options(i)
 		}
 		m := newMachine(o, kek, w.wire, w.log)
-		m.fleet, m.number = f, i
+		m.fleet, m.node, m.number = f, i, i
 		w.Machines = append(w.Machines, m)
 	}
 	w.start()
 	return w, nil
 }
 
+// Owner returns the machine whose node owns an account and has not noticed
+// otherwise; nil: there is none.
+func (w *World) Owner(ctx context.Context, ref credential.Ref) *Machine {
+	for _, m := range w.Machines {
+		if !m.serves() {
+			continue
+		}
+		counts, err := m.Do(ctx, func(ctx context.Context, c *node.Core) error {
+			_, err := c.Actors.Account(ctx, ref)
+			return err
+		})
+		if counts && err == nil {
+			return m
+		}
+	}
+	return nil
+}
+
+// Fork lets a copy of each machine run beside it, on a network of their own:
+// every shard has two owners then, which know nothing of each other. It proves
+// that this is seen.
+func (w *World) Fork() {
+	f := *w.Machine.fleet
+	f.net = newNetwork(f.net.latency)
+	for _, m := range slices.Clone(w.Machines) {
+		twin := newMachine(m.o, m.kek, w.wire, w.log)
+		twin.fleet, twin.node, twin.number = &f, m.node, m.number+10
+		twin.disk = m.current().disk.Crash(100, 0)
+		w.Machines = append(w.Machines, twin)
+		go twin.run()
+	}
+}
+
 // lag is by how much an unmarked answer may be behind: see [linearizable].
 const lag = time.Second
+
+// dyingTime is how long something of a node may go on that was given no time to
+// close.
+const dyingTime = time.Minute
 
 // troubles are when the cluster was not whole.
 func (w *World) troubles() (all []Span) {
@@ -94,9 +134,9 @@ func (m *Machine) connect(p *process) (*node.ClusterConfig, error) {
 	if err != nil {
 		return nil, err
 	}
-	host := hostName(m.number)
+	host := hostName(m.node)
 	s := f.net.station(host)
-	talk := f.net.gossip.Listen(gossipAddr(m.number))
+	talk := f.net.gossip.Listen(gossipAddr(m.node))
 	p.network, p.host = f.net, host
 	p.disconnect = func(silent bool) {
 		s.crash(silent)

@@ -46,6 +46,11 @@ type Mutation struct {
 	Zombies bool
 	// Twice: each token request reaches the provider twice.
 	Twice bool
+	// Late, where not 0: the first token request is on its way for so long, and
+	// arrives whatever its deadline was.
+	Late time.Duration
+	// Hasty: a caller is told a token as soon as the provider has answered.
+	Hasty bool
 }
 
 // Machine is a computer that runs a node, one process after the other. Close
@@ -55,10 +60,11 @@ type Machine struct {
 	kek  *envelope.KEK
 	wire *wire
 	log  *logbook
-	// fleet is what the machines of a cluster share, number this one's number
-	// among them, from 1; nil and 0: it is alone.
-	fleet  *fleet
-	number int
+	// fleet is what the machines of a cluster share, node this one's number among
+	// them, from 1, and number what its processes are counted from; nil and 0: it
+	// is alone.
+	fleet        *fleet
+	node, number int
 
 	calm          atomic.Bool // no more crashes
 	restart, stop chan struct{}
@@ -204,7 +210,7 @@ func (m *Machine) begin(number int) (*process, error) {
 	m.mu.Unlock()
 	core, err := node.Open(ctx, node.CoreConfig{
 		Name: m.name(), Dir: storeDir, FS: fs, Shards: m.o.Shards, KEK: m.kek, Policy: m.o.Policy,
-		Transport: &fence{m.wire, p}, Logger: m.log.logger(p.number), Failpoint: p.pass, Cluster: cluster,
+		Transport: &fence{wire: m.wire, process: p}, Logger: m.log.logger(p.number), Failpoint: p.pass, Cluster: cluster,
 		Fatal: func(reason string) { panic("sim: the store gave up: " + reason) },
 	})
 	switch {
@@ -247,7 +253,7 @@ func (m *Machine) stopTime(p *process) time.Duration {
 const machineStep = 1000
 
 // name is the node's name.
-func (m *Machine) name() string { return fmt.Sprintf("n%d", max(m.number, 1)) }
+func (m *Machine) name() string { return fmt.Sprintf("n%d", max(m.node, 1)) }
 
 // end ends a process, whether it crashed or not, and leaves its disk to the
 // next one.

@@ -72,8 +72,21 @@ func newWorld(p strict.Options, m MachineOptions) (*World, *envelope.KEK, error)
 		return nil, nil, err
 	}
 	w := &World{Provider: provider, clock: &atomic.Int64{}, log: newLogbook(), secrets: make(map[string]credential.Secret), final: make(map[credential.Ref]Final)}
-	w.wire = &wire{provider: provider, rt: provider.RoundTripper(), clock: w.clock, twice: m.Mutation.Twice}
+	w.wire = &wire{provider: provider, rt: provider.RoundTripper(), clock: w.clock, twice: m.Mutation.Twice, delay: m.Mutation.Late}
+	if m.Mutation.Hasty {
+		w.wire.hasty = w.tellHastily
+	}
 	return w, kek, nil
+}
+
+// tellHastily has a caller told the token of an answer that has just come in.
+func (w *World) tellHastily(x Exchange) {
+	for _, a := range w.all() {
+		if a.grant() == x.Grant {
+			now := time.Now()
+			a.tell(Told{Began: w.clock.Add(1), From: now, Generation: a.newest() + 1, Token: x.Access}, nil)
+		}
+	}
 }
 
 // start switches the machines on.
@@ -255,6 +268,9 @@ func (w *World) Close() (*Evidence, error) {
 	for _, m := range w.Machines {
 		err = errors.Join(err, m.Close())
 		ends = append(ends, m.ends...)
+	}
+	if w.Network != nil {
+		time.Sleep(dyingTime)
 	}
 	w.Provider.Close()
 	e := &Evidence{
