@@ -100,6 +100,3 @@ func (p *Process) Stop(signals ...os.Signal) error {
 	<-p.ended
 	return fmt.Errorf("it did not end within %v and was killed", stopTimeout)
 }
-
-// Signal sends the program a signal.
-func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
