@@ -123,6 +123,28 @@ func TestDecommissionRefusesWhatMakesNoSense(t *testing.T) {
 	})
 }
 
+// TestAllNodesDismissedAtOnceLeaveOne writes what two dismissals write that do
+// not see each other.
+func TestAllNodesDismissedAtOnceLeaveOne(t *testing.T) {
+	inLand(t, 4, func(t *testing.T, w *land) {
+		w.found("n1")
+		w.join("n2", "n1")
+		w.settle(time.Minute)
+		p := w.homes["n1"].placement
+		for _, name := range []string{"n1", "n2"} {
+			n, _ := p.View().Record(name)
+			n.State = Leaving
+			if err := put(t.Context(), p.cfg.KV, Change{Key: nodeKey(name), Rev: n.rev, Node: &n}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.settle(time.Minute)
+		if one, two := w.view().nodes["n1"].State, w.view().nodes["n2"].State; one != Active || two != Removed {
+			t.Errorf("n1 is %s, n2 is %s", one, two)
+		}
+	})
+}
+
 func TestDismissTellsHowFarItIs(t *testing.T) {
 	inLand(t, 4, func(t *testing.T, w *land) {
 		w.found("n1")

@@ -89,7 +89,8 @@ var ErrLastNode = errors.New("it is the last node of the cluster")
 
 // Dismiss takes a node out of the cluster for good: its shards move to other
 // nodes, then its name is closed. It begins that and returns how far it is:
-// Leaving or Removed; call it again to see it go on. The node should run until
+// Leaving or Removed; call it again to see it go on. Where all nodes are asked to
+// leave at once, one of them stays after all. The node should run until
 // it is removed, so that its copies can be read, but need not. Errors wrap
 // credential.ErrNotFound (no such node), ErrLastNode, or credential.ErrNoQuorum
 // where the meta group has no leader, so that nobody could say.

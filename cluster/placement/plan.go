@@ -71,6 +71,7 @@ func Plan(s Situation, o Options) []Change {
 	p := planner{Situation: s, Options: o}
 	var changes []Change
 	changes = append(changes, p.removals()...)
+	changes = append(changes, p.stay()...)
 	if len(p.View.shards) == 0 && len(p.View.nodes) < o.Expect {
 		return changes
 	}
@@ -110,6 +111,23 @@ func (p *planner) removals() []Change {
 		changes = append(changes, Change{Key: nodeKey(name), Rev: n.rev, Node: &n})
 	}
 	return changes
+}
+
+// stay keeps one node where all were asked to leave: each while another was
+// still to stay. Nobody could take their shards.
+func (p *planner) stay() []Change {
+	if len(p.View.closed) > 0 || len(p.View.all(Active)) > 0 {
+		return nil
+	}
+	for _, name := range p.View.all(Leaving) {
+		if p.Alive[name].State != Alive {
+			continue
+		}
+		n := *p.View.nodes[name]
+		n.State = Active
+		return []Change{{Key: nodeKey(name), Rev: n.rev, Node: &n}}
+	}
+	return nil
 }
 
 // holds says whether a node may hold a replica.

@@ -211,6 +211,26 @@ func TestPlanRemovesANodeOnlyWhenNothingIsLeftOnIt(t *testing.T) {
 	}
 }
 
+func TestPlanKeepsANodeWhereAllWereAskedToLeave(t *testing.T) {
+	for _, c := range []struct{ active, leaving, alive, then string }{
+		{"", "a b", "a b", "a active"},
+		{"", "a b", "a! b", "b active"},
+		{"", "a b", "a! b!", ""},
+		{"a", "b", "a! b", ""}, // it may be back
+	} {
+		nodes := active(list(c.active + " " + c.leaving)...)
+		for i := range nodes {
+			if slices.Contains(list(c.leaving), nodes[i].Name) {
+				nodes[i].State = Leaving
+			}
+		}
+		s := situation(nodes, livingNow(list(c.alive)...), "a b")
+		if got := said(Plan(s, Options{Place: always("")}.withDefaults())); got != c.then {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}
+
 func TestPlanTouchesNoRecordThatItCannotRead(t *testing.T) {
 	s := situation(active("a", "b", "c"), livingNow("a", "b", "c"), "a b c", "a b c")
 	delete(s.View.shards, 1)
