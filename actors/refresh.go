@@ -205,7 +205,6 @@ func (a *account) tryClaim(j *job) error {
 	var lines []credential.Line
 	if j.claim.Uncertain {
 		lines = a.lines(credential.WhatRetriedUncertain, "", "the refresh token of an interrupted refresh is presented once more")
-		sys.counters.UncertainRetries.Add(1)
 	}
 	sys.failpoint(PointBeforeClaim)
 	ends := j.started.Add(j.claim.Lifetime)
@@ -213,6 +212,9 @@ func (a *account) tryClaim(j *job) error {
 	if err := a.commit(after, lines, nil); err != nil {
 		sys.attempts.forget(j.claim.Attempt) // should it be committed yet, it was never sent
 		return err
+	}
+	if j.claim.Uncertain {
+		sys.counters.UncertainRetries.Add(1)
 	}
 	a.claimOf, a.claimEnds = j.claim.Attempt, ends
 	if before != nil {
