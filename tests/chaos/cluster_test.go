@@ -227,15 +227,6 @@ func (c *cluster) register(t *testing.T) {
 	c.callers = key.Secret
 }
 
-func (c *cluster) node(name string) *node {
-	for _, n := range c.nodes {
-		if n.name == name {
-			return n
-		}
-	}
-	return nil
-}
-
 // steady waits until all nodes serve and each owns its share, and all of them
 // agree about it.
 func (c *cluster) steady(t *testing.T) {

@@ -21,6 +21,7 @@ func TestRepeatedRefreshTokenIsExcusedOnlyByTroubleThatHidTheAnswer(t *testing.T
 		return request{strict.Request{Received: at(seconds), Answered: at(seconds), Sequence: sequence, Outcome: o}, node}
 	}
 	first, replay := asked("n1", 10, 5, strict.OutcomeGranted), asked("n2", 14, 5, strict.OutcomeReplay)
+	before := asked("n1", 9, 4, strict.OutcomeGranted)
 	lost := first
 	lost.Lost = true
 	for _, c := range []struct {
@@ -31,6 +32,8 @@ func TestRepeatedRefreshTokenIsExcusedOnlyByTroubleThatHidTheAnswer(t *testing.T
 		good     bool
 	}{
 		{"none came again", []request{first, asked("n1", 14, 6, strict.OutcomeGranted)}, nil, nil, true},
+		{"while the token in hand served", []request{before, first, replay}, []trouble{{"n1", at(9), at(11), true}}, nil, false},
+		{"after the token in hand was over", []request{before, first, asked("n2", 29.5, 5, strict.OutcomeReplay)}, []trouble{{"n1", at(9), at(11), true}}, nil, true},
 		{"nothing was done", []request{first, replay}, nil, nil, false},
 		{"the asker was killed", []request{first, replay}, []trouble{{"n1", at(9), at(11), true}}, nil, true},
 		{"another node was killed", []request{first, replay}, []trouble{{"n3", at(9), at(11), true}}, nil, false},
@@ -43,7 +46,7 @@ func TestRepeatedRefreshTokenIsExcusedOnlyByTroubleThatHidTheAnswer(t *testing.T
 		{"a request after the grant's death", []request{asked("n1", 10, 5, strict.OutcomeReplay), asked("n1", 12, 5, strict.OutcomeDead)}, nil, nil, false},
 	} {
 		tr := &trial{troubles: c.troubles}
-		if err := tr.judgeRepeats(&account{history: c.history}, c.requests); (err == nil) != c.good {
+		if err := tr.judgeRepeats(&account{integration: lasting, history: c.history}, c.requests); (err == nil) != c.good {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -78,8 +79,8 @@ func (tr *trial) judge() {
 	if n := tr.load.failedReads.Load(); n > 0 && !slices.ContainsFunc(tr.strikes, func(s strike) bool { return s.fault.everywhere }) {
 		t.Errorf("%d of %d reads of tokens that had time left failed at two nodes", n, tr.load.reads.Load())
 	}
-	t.Logf("%d reads of tokens with time left, %d answered by a replica, %d older than one that was known; %d refresh requests",
-		tr.load.reads.Load(), tr.load.replica.Load(), tr.load.stale.Load(), tr.provider.Report().Refreshes)
+	t.Logf("%d reads of tokens with time left, %d answered by a replica, %d older than one that was known (%d not marked as a replica's); %d refresh requests",
+		tr.load.reads.Load(), tr.load.replica.Load(), tr.load.stale.Load(), tr.load.unmarked.Load(), tr.provider.Report().Refreshes)
 }
 
 // judgeAccount judges one account.
@@ -123,6 +124,9 @@ func (tr *trial) judgeRepeats(a *account, requests []request) error {
 		case strict.OutcomeReplay, strict.OutcomeDead:
 			rule = "I4"
 		}
+		if rule == "I3" && impatient(a.integration, requests[:i+1], again.Received) {
+			return witness.Brokenf("I3: request %d was answered, and request %d came after it while the access token in hand still served:\n%s", r.Number, again.Number, tr.story(a, requests, r.Received, again.Received))
+		}
 		if rule == "" || r.Lost || wasAmbiguous(a.history, r.Received, again.Received) {
 			continue
 		}
@@ -137,6 +141,33 @@ func (tr *trial) judgeRepeats(a *account, requests []request) error {
 	}
 	return nil
 }
+
+// impatient says whether the refresh token of the last of these requests, whose
+// answer may yet turn up, is presented again too soon: it is to wait for as long
+// as the access token in hand serves, which the request before brought, but not
+// longer than uncertain_hold.
+func impatient(integration string, requests []request, again time.Time) bool {
+	last := requests[len(requests)-1]
+	if integration == forgiving || len(requests) < 2 || last.Outcome != strict.OutcomeGranted {
+		return false
+	}
+	serves := requests[len(requests)-2].Received.Add(lifetime(integration))
+	held := last.Received.Add(uncertainHold)
+	return again.Before(serves.Add(-roundingTime)) && again.Before(held)
+}
+
+// lifetime is how long an access token lives.
+func lifetime(integration string) time.Duration {
+	if integration == lasting {
+		return lastingTTL
+	}
+	return briefTTL
+}
+
+const (
+	uncertainHold = 20 * time.Second // as the nodes are configured
+	roundingTime  = time.Second
+)
 
 // troubleOf finds what was done to a node between two times.
 func (tr *trial) troubleOf(node string, from, to time.Time) (found trouble, ok bool) {
@@ -207,9 +238,13 @@ func (tr *trial) judgeGrants() {
 }
 
 // judgeCounts compares what the nodes counted with what the histories tell.
-// What a process counted right before its death is not known.
+// What a process counted right before its death is not known, and a write that a
+// node gave up may have been made all the same.
 func (tr *trial) judgeCounts() {
-	exact := !slices.ContainsFunc(tr.troubles, func(x trouble) bool { return x.died })
+	unknown := tr.counts.sum("grantd_commit_failures_total")
+	if slices.ContainsFunc(tr.troubles, func(x trouble) bool { return x.died }) {
+		unknown = math.MaxInt
+	}
 	for _, c := range []struct {
 		metric string
 		words  []credential.What
@@ -224,8 +259,8 @@ func (tr *trial) judgeCounts() {
 		for _, a := range tr.accounts {
 			told += a.history.Count(c.words...)
 		}
-		if counted := tr.counts.sum(c.metric); counted > told || exact && counted != told {
-			tr.t.Errorf("%s counted %d, the histories tell of %d (exact: %v)", c.metric, counted, told, exact)
+		if counted := tr.counts.sum(c.metric); counted > told || told-counted > unknown {
+			tr.t.Errorf("%s counted %d, the histories tell of %d", c.metric, counted, told)
 		}
 	}
 	if n := tr.counts.sum("grantd_actor_panics_total"); n > 0 {
