@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -53,7 +54,11 @@ func TestNodeThatDoesNotFitIsRefused(t *testing.T) {
 	c := up(t, "n1", "n2", "n3")
 	c.register()
 	accounts := c.connect("acme", 12)
-	n := c.add("kek", "shards", "papers", "foreign", "removed", "own-data", "deaf")
+	removed := c.add("n4")[0]
+	start(removed)
+	c.settled()
+	c.remove(removed)
+	n := c.add("kek", "shards", "papers", "foreign", "own-data", "deaf")
 
 	newKEK(t, c.path("other-kek.json"))
 	n[0].kek = c.path("other-kek.json")
@@ -61,22 +66,24 @@ func TestNodeThatDoesNotFitIsRefused(t *testing.T) {
 	n[2].papers(c.certs, "n1")
 	c.makeCerts(c.path("foreign-certs"), "node", "foreign")
 	n[3].papers(c.path("foreign-certs"), "foreign")
-	c.forget(n[4])
-	n[5].alone = true
-	n[5].start()
-	c.eventually("the node alone is ready", n[5].ready)
-	n[5].stop()
-	n[5].alone = false
-	n[6].gossipKey = c.path("foreign-certs", "gossip.key")
+	n[4].alone = true
+	n[4].start()
+	c.eventually("the node alone is ready", n[4].ready)
+	n[4].stop()
+	n[4].alone = false
+	deaf := n[5]
+	deaf.gossipKey = c.path("foreign-certs", "gossip.key")
 
 	// A node that lost its data.
 	lost := c.nodes[2]
 	lost.kill()
 	must(t, os.RemoveAll(lost.dataDir))
 
-	n[6].start()
+	must(t, os.RemoveAll(removed.dataDir)) // it was told to
+
+	deaf.start()
 	var started []*refusal
-	for _, each := range append(n[:6:6], lost) {
+	for _, each := range append(n[:5:5], removed, lost) {
 		started = append(started, each.refused())
 	}
 	for i, words := range [][]string{
@@ -84,8 +91,8 @@ func TestNodeThatDoesNotFitIsRefused(t *testing.T) {
 		{"is configured for 7 shards and the cluster has 6", "cluster.shards"},
 		{"cluster.tls", "node/n1", "node/papers is needed"},
 		{"certificate", "authority has not signed", "cluster.tls"},
-		{"node removed was removed from the cluster for good", "new name"},
 		{"this node has data of its own", "empty data directory"},
+		{"node n4 was removed from the cluster for good", "new name"},
 		{"n3 belongs to a node with other data", "lost its data", "new name"},
 	} {
 		said := started[i].why()
@@ -96,17 +103,17 @@ func TestNodeThatDoesNotFitIsRefused(t *testing.T) {
 		}
 	}
 	// One that cannot gossip hears nobody who could refuse it.
-	n[6].says(0, "no other node was found")
-	n[6].says(0, "gossip", "key")
-	if !n[6].runs() {
+	deaf.says(0, "no other node was found")
+	deaf.says(0, "gossip", "key")
+	if !deaf.runs() {
 		t.Error("the node with another gossip key does not wait")
 	}
-	n[6].stop()
+	deaf.stop()
 	for _, name := range []string{"n1", "n2"} {
 		seen, err := c.node(name).api().Cluster(t.Context())
 		must(t, err)
 		for _, s := range seen.Nodes {
-			if s.ID != "n1" && s.ID != "n2" && (s.ID != "n3" || s.State == wire.NodeAlive) {
+			if s.ID != "n1" && s.ID != "n2" && (s.ID != "n3" || s.State != wire.NodeDead) {
 				t.Errorf("%s sees %s %s", name, s.ID, s.State)
 			}
 		}
@@ -114,9 +121,15 @@ func TestNodeThatDoesNotFitIsRefused(t *testing.T) {
 	c.checkGrants(t, accounts)
 }
 
-// forget has the record of a node say that it was removed.
-func (c *cluster) forget(n *node) {
+// remove takes a node out of the cluster for good, and stops it.
+func (c *cluster) remove(n *node) {
 	c.t.Helper()
-	key, record := nodeRecord(n.name, "removed")
-	c.put(key, record)
+	c.eventually(n.name+" is removed", func() error {
+		r, err := c.nodes[0].api().RemoveNode(c.t.Context(), n.name)
+		if err == nil && r.State != wire.NodeRemoved {
+			err = fmt.Errorf("it is %s and holds %d shards", r.State, r.ShardsLeft)
+		}
+		return err
+	})
+	n.stop()
 }

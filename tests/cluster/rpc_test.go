@@ -65,15 +65,15 @@ func ask(client *exchange.Client, req *rpcpb.Request) (*rpcpb.Response, error) {
 		return nil, err
 	}
 	if e := m.GetError(); e != nil {
-		return nil, &refused{e.GetCode(), e.GetText(), e.GetLeader()}
+		return nil, &refused{e.GetCode(), e.GetText()}
 	}
 	return m, nil
 }
 
 // refused is an error that came as the answer.
 type refused struct {
-	code         rpcpb.Code
-	text, leader string
+	code rpcpb.Code
+	text string
 }
 
 // Error says what was refused and why.
@@ -87,19 +87,6 @@ func codeOf(err error) rpcpb.Code {
 	return rpcpb.Code_CODE_UNSPECIFIED
 }
 
-// put writes a new record of the meta group, as one of the nodes.
-func (c *cluster) put(key string, value []byte) {
-	c.t.Helper()
-	leader := c.running()[0].name
-	c.eventually("the record is written", func() error {
-		_, err := ask(c.node(leader).actors(c.t, papers{c.certs, leader}), &rpcpb.Request{Kind: &rpcpb.Request_KvPut{KvPut: &rpcpb.PutRequest{Key: key, Value: value}}})
-		if r, ok := errors.AsType[*refused](err); ok && r.leader != "" {
-			leader = r.leader
-		}
-		return err
-	})
-}
-
 func (c *cluster) node(name string) *node {
 	for _, n := range c.nodes {
 		if n.name == name {
@@ -108,9 +95,4 @@ func (c *cluster) node(name string) *node {
 	}
 	c.t.Fatalf("there is no node %s", name)
 	return nil
-}
-
-// nodeRecord is the record of a node and its key.
-func nodeRecord(name, state string) (key string, value []byte) {
-	return "node/" + name, fmt.Appendf(nil, `{"format":1,"name":%q,"data_id":"gone","state":%q,"joined_at":"2026-01-02T03:04:05Z","rpc":"","http":"","version":""}`, name, state)
 }
