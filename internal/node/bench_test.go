@@ -53,9 +53,9 @@ type bench struct {
 	dir      string
 }
 
-// startBench starts a node whose requests to the provider go through
-// transport; nil: straight into it.
-func startBench(b *testing.B, tokenURL string, transport http.RoundTripper) *bench {
+// benchDir returns a folder on the disk that is measured. From now on the
+// benchmark runs on as many processors as a node does.
+func benchDir(b *testing.B) string {
 	b.Helper()
 	parent := os.Getenv("BENCH_DIR")
 	if parent == "" {
@@ -69,6 +69,14 @@ func startBench(b *testing.B, tokenURL string, transport http.RoundTripper) *ben
 	before := runtime.GOMAXPROCS(0)
 	UseProcessors() // for the baseline, too
 	b.Cleanup(func() { runtime.GOMAXPROCS(before) })
+	return dir
+}
+
+// startBench starts a node whose requests to the provider go through
+// transport; nil: straight into it.
+func startBench(b *testing.B, tokenURL string, transport http.RoundTripper) *bench {
+	b.Helper()
+	dir := benchDir(b)
 	provider, err := strict.New(strict.Options{AccessTTL: time.Hour, RecordCapacity: 1024})
 	if err != nil {
 		b.Fatal(err)
@@ -172,6 +180,12 @@ func rate(workers int, fn func(worker int)) float64 {
 // ratio of subject to baseline.
 func compare(b *testing.B, subject, baseline func() float64) {
 	b.Helper()
+	compareIn(b, "/s", subject, baseline)
+}
+
+// compareIn is compare of what is counted in another unit.
+func compareIn(b *testing.B, unit string, subject, baseline func() float64) {
+	b.Helper()
 	for b.Loop() {
 		var s, base, ratios []float64
 		for range rounds {
@@ -179,8 +193,8 @@ func compare(b *testing.B, subject, baseline func() float64) {
 			x := subject()
 			s, base, ratios = append(s, x), append(base, y), append(ratios, x/y)
 		}
-		b.ReportMetric(median(s), "subject/s")
-		b.ReportMetric(median(base), "baseline/s")
+		b.ReportMetric(median(s), "subject"+unit)
+		b.ReportMetric(median(base), "baseline"+unit)
 		b.ReportMetric(median(ratios), "ratio")
 		b.ReportMetric(0, "ns/op")
 	}
@@ -227,14 +241,13 @@ type client struct {
 
 func newClient(b *testing.B, s *http.Server, path, key string) *client {
 	b.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	served := make(chan struct{})
-	go func() { defer close(served); _ = s.Serve(ln) }()
-	b.Cleanup(func() { _ = s.Close(); <-served })
-	req, err := http.NewRequest(http.MethodGet, "http://"+ln.Addr().String()+path, nil)
+	return clientOf(b, serveBench(b, s), path, key)
+}
+
+// clientOf asks a server that is up.
+func clientOf(b *testing.B, addr, path, key string) *client {
+	b.Helper()
+	req, err := http.NewRequest(http.MethodGet, "http://"+addr+path, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -303,23 +316,23 @@ func BenchmarkRefresh512InProcess(b *testing.B) {
 	refreshes := func() float64 { return rate(512, func(w int) { x.refresh(b, refs[w]) }) }
 	b.Run("stored", func(b *testing.B) {
 		compare(b, refreshes, func() float64 {
-			return x.rawCommits(b, func(w, n int) []byte { return fmt.Appendf(nil, "k%03d-%08d", w, n) })
+			return rawCommits(b, x.dir, 512, func(w, n int) []byte { return fmt.Appendf(nil, "k%03d-%08d", w, n) })
 		})
 	})
 	b.Run("overwritten", func(b *testing.B) {
 		compare(b, refreshes, func() float64 {
-			return x.rawCommits(b, func(w, _ int) []byte { return fmt.Appendf(nil, "k%03d-%08d", w, 0) })
+			return rawCommits(b, x.dir, 512, func(w, _ int) []byte { return fmt.Appendf(nil, "k%03d-%08d", w, 0) })
 		})
 	})
 	x.judge(b)
 }
 
-// rawCommits is how many synced commits a second a Pebble makes that is tuned
-// as the store's is. It is a new one each time, and closed, so that its
-// compactions do not burden our turn.
-func (x *bench) rawCommits(b *testing.B, key func(worker, n int) []byte) float64 {
+// rawCommits is how many synced commits a second so many goroutines make with a
+// Pebble in parent that is tuned as the store's is. It is a new one each time,
+// and closed, so that its compactions do not burden our turn.
+func rawCommits(b *testing.B, parent string, workers int, key func(worker, n int) []byte) float64 {
 	b.Helper()
-	dir := filepath.Join(x.dir, "raw")
+	dir := filepath.Join(parent, "raw")
 	raw, err := pebble.Open(dir, &pebble.Options{
 		Logger: quiet{}, MemTableSize: storage.DefaultMemTableBytes, MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold: 10, L0StopWritesThreshold: 40, LBaseMaxBytes: 64 << 20,
@@ -334,8 +347,8 @@ func (x *bench) rawCommits(b *testing.B, key func(worker, n int) []byte) float64
 	}()
 	value := make([]byte, 1480)
 	_, _ = rand.Read(value)
-	counts := make([]int, 512)
-	return rate(512, func(w int) {
+	counts := make([]int, workers)
+	return rate(workers, func(w int) {
 		counts[w]++
 		if err := raw.Set(key(w, counts[w]), value, pebble.Sync); err != nil {
 			b.Error(err)

@@ -9,12 +9,14 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(idleEnv); dir != "" {
-		if err := runIdleNode(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	for env, run := range map[string]func(string) error{idleEnv: runIdleNode, clusterEnv: runClusterNode} {
+		if arg := os.Getenv(env); arg != "" {
+			if err := run(arg); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
 	}
 	goleak.VerifyTestMain(m)
 }
