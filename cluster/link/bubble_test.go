@@ -170,3 +170,47 @@ func startRaft(t *testing.T, p *testPort, group uint16, members raft.Configurati
 	}
 	return r
 }
+
+// TestHeartbeatsOfAllGroupsGoOutTogether: so that a silent node wakes once for
+// all of them, and not once for each. Each still goes out in every beat.
+func TestHeartbeatsOfAllGroupsGoOutTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, ca := pipes(t), authority(t)
+		beat := func(c *Config) { c.Timing.Beat = 100 * time.Millisecond }
+		n1, n2 := n.start("n1", nodePEM(t, "n1", ca), beat), n.start("n2", nodePEM(t, "n2", ca), beat)
+		defer n1.stop(t)
+		defer n2.stop(t)
+		started := time.Now()
+		const groups, beats = 5, 20
+		var mu sync.Mutex
+		heard := map[time.Duration]int{}
+		var all sync.WaitGroup
+		for id := range uint16(groups) {
+			a, b := openGroup(t, n1, id), openGroup(t, n2, id)
+			b.SetHeartbeatHandler(func(c raft.RPC) {
+				mu.Lock()
+				heard[time.Since(started)]++
+				mu.Unlock()
+				c.Respond(&raft.AppendEntriesResponse{Success: true}, nil)
+			})
+			all.Go(func() {
+				req := &raft.AppendEntriesRequest{RPCHeader: header("n1"), Term: 1}
+				for i := range beats {
+					time.Sleep(time.Duration(40+int(id)*7+i%3) * time.Millisecond) // as raft does
+					if err := a.AppendEntries("n2", "n2", req, new(raft.AppendEntriesResponse)); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if len(heard) != beats {
+			t.Errorf("%d heartbeats came at %d moments, want %d", groups*beats, len(heard), beats)
+		}
+		for at, count := range heard {
+			if count != groups {
+				t.Errorf("after %v came %d heartbeats, want one of each of %d groups", at, count, groups)
+			}
+		}
+	})
+}

@@ -52,6 +52,9 @@ type Timing struct {
 	// Raft bounds the sending of one raft message and the wait for its answer;
 	// for a snapshot, once more for each 256 KB. Default 5 s.
 	Raft time.Duration
+	// Beat is how often raft's heartbeats go out, which wait for each other. It
+	// has to be well below raft's lease. Default 100 ms.
+	Beat time.Duration
 	// Reload is how often the identity looks at its source. Default 5 s.
 	Reload time.Duration
 }
@@ -63,6 +66,7 @@ func (c Config) withDefaults() Config {
 	c.Limits.RPC = cmp.Or(c.Limits.RPC, 256)
 	c.Timing.Handshake = cmp.Or(c.Timing.Handshake, 3*time.Second)
 	c.Timing.Raft = cmp.Or(c.Timing.Raft, 5*time.Second)
+	c.Timing.Beat = cmp.Or(c.Timing.Beat, 100*time.Millisecond)
 	c.Timing.Reload = cmp.Or(c.Timing.Reload, 5*time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -80,7 +84,7 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("no network given: it needs a listener, a dial and a resolve function"))
 	}
 	l, t := c.Limits, c.Timing
-	if min(l.Handshakes, l.Conns, l.Streams, l.RPC) < 0 || min(t.Handshake, t.Raft, t.Reload) < 0 {
+	if min(l.Handshakes, l.Conns, l.Streams, l.RPC) < 0 || min(t.Handshake, t.Raft, t.Beat, t.Reload) < 0 {
 		errs = append(errs, errors.New("a limit or a time-out is negative"))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -22,6 +22,7 @@ type Port struct {
 	strangers *quiet // what is logged of those who are not proven
 	peers     *quiet // and of those who are
 
+	opened   time.Time
 	slots    chan struct{} // one for each handshake
 	large    chan struct{} // one for each large raft message in memory
 	accepted atomic.Int64  // accepted connections
@@ -46,7 +47,7 @@ func Open(cfg Config) (*Port, error) {
 	}
 	cfg = cfg.withDefaults()
 	p := &Port{
-		cfg: cfg, id: cfg.Identity,
+		cfg: cfg, id: cfg.Identity, opened: time.Now(),
 		strangers: newQuiet(cfg.Logger), peers: newQuiet(cfg.Logger),
 		slots: make(chan struct{}, cfg.Limits.Handshakes), large: make(chan struct{}, largeAtOnce),
 		rpc:        &rpcListener{addr: cfg.Listener.Addr(), queue: make(chan *conn, rpcQueue), closed: make(chan struct{})},
@@ -93,6 +94,20 @@ func (p *Port) Close(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 		return errors.Join(err, fmt.Errorf("link: connections are still closing: %w", ctx.Err()))
+	}
+}
+
+// awaitBeat waits until the port's heartbeats go out, all at one moment; false:
+// ctx ended first. Each group has a timer for each other node, and a process
+// that wakes for each of them spends more on waking than on all they send.
+func (p *Port) awaitBeat(ctx context.Context) bool {
+	t := time.NewTimer(p.cfg.Timing.Beat - time.Since(p.opened)%p.cfg.Timing.Beat)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

@@ -110,8 +110,11 @@ func again(call func() error) (err error) {
 	return err
 }
 
-// AppendEntries sends entries, or a heartbeat.
+// AppendEntries sends entries, or a heartbeat, which waits for the next beat.
 func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if isHeartbeat(args) && !t.port.awaitBeat(t.ctx) {
+		return ErrClosed
+	}
 	cut(args)
 	return again(func() error { return t.NetworkTransport.AppendEntries(id, target, args, resp) })
 }
