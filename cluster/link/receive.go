@@ -110,11 +110,9 @@ func (r *receiver) read(kind byte) (raft.RPC, error) {
 	if err != nil {
 		return raft.RPC{}, err
 	}
-	ctx, cancel := context.WithTimeout(r.t.ctx, r.t.port.cfg.Timing.Raft)
-	defer cancel()
-	deadline, _ := ctx.Deadline()
+	deadline := time.Now().Add(r.t.port.cfg.Timing.Raft)
 	_ = r.c.SetReadDeadline(deadline)
-	r.buf, err = readMessage(r.in, r.buf, maxMessage, func() error { return r.enlarge(ctx) })
+	r.buf, err = readMessage(r.in, r.buf, maxMessage, func() error { return r.enlarge(deadline) })
 	if err != nil {
 		return raft.RPC{}, err
 	}
@@ -132,8 +130,10 @@ func (r *receiver) read(kind byte) (raft.RPC, error) {
 	return call, nil
 }
 
-// enlarge waits for a place for a large message.
-func (r *receiver) enlarge(ctx context.Context) error {
+// enlarge waits for a place for a large message, until the deadline.
+func (r *receiver) enlarge(deadline time.Time) error {
+	ctx, cancel := context.WithDeadline(r.t.ctx, deadline)
+	defer cancel()
 	select {
 	case r.t.port.large <- struct{}{}:
 		r.large = true
