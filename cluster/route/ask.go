@@ -42,8 +42,8 @@ const (
 	backoffMax = 250 * time.Millisecond
 	// maxFailed bounds how often an owner that could not commit is asked again.
 	maxFailed = 2
-	// maxDetours bounds how often a word about another owner is followed at once.
-	maxDetours = 2
+	// maxDetours bounds how often in a row another node is asked at once.
+	maxDetours = 4
 )
 
 // backoff is how long to wait before the nth try after the first, for a draw r
@@ -72,7 +72,7 @@ func judge(err error, rep repeat) step {
 	switch {
 	case errors.Is(err, exchange.ErrTooLarge):
 		return final
-	case errors.Is(err, credential.ErrNotOwner), errors.Is(err, exchange.ErrNotSent), errors.Is(err, errNoOwner):
+	case errors.Is(err, credential.ErrNotOwner), errors.Is(err, exchange.ErrNotSent), errors.Is(err, errNoOwner), errors.Is(err, errMoved):
 		return again
 	case errors.Is(err, exchange.ErrLost):
 		if rep == twice {
@@ -111,28 +111,20 @@ type request[T any] struct {
 	remote    func(ctx context.Context, node string) (T, error)
 }
 
-// target is who is taken for the owner.
-type target struct {
-	node string
-	term uint64
-}
-
 // ask brings a request to the owner, and again where that is right, until there
 // is an answer or ctx ends. An error *unreached says that there was none.
 func ask[T any](ctx context.Context, r *Router, q *request[T]) (v T, err error) {
-	var hint target
-	failures, detours := 0, 0
-	for try := 1; ; try++ {
-		at := r.owner(q.shard, hint)
-		switch at.node {
-		case "":
-			err = errNoOwner
-		case r.cfg.Self:
-			v, err = q.local(ctx)
-		default:
-			r.counters.Forwarded.Add(1)
-			v, err = q.remote(ctx, at.node)
+	s := search{r: r, shard: q.shard}
+	failures, detours, tries := 0, 0, 0
+	for {
+		at := s.next()
+		if s.anew { // a new owner is not made to wait for the one before
+			tries, detours = 0, 0
 		}
+		if at.node != "" {
+			tries++
+		}
+		v, err = try(ctx, &s, q, at)
 		if err == nil {
 			return v, nil
 		}
@@ -153,30 +145,45 @@ func ask[T any](ctx context.Context, r *Router, q *request[T]) (v T, err error) 
 			return v, &unreached{err}
 		}
 		better := false
-		if n, ok := errors.AsType[*rpc.NotOwner](err); ok && n.Leader != "" && n.Term >= hint.term {
-			hint = target{n.Leader, n.Term}
-			better = r.owner(q.shard, hint).node != at.node
+		if n, ok := errors.AsType[*rpc.NotOwner](err); ok {
+			better = s.told(at, n)
+		} else if next == again && at.node != "" {
+			better = s.failed(at)
+		}
+		wait := backoff(tries, rand.Float64())
+		if at.node == "" {
+			wait = ownerLook/2 + rand.N(ownerLook/2)
 		}
 		switch {
 		case better && detours < maxDetours:
 			detours++
 		case q.impatient && next == again:
 			return v, &unreached{err}
-		case !sleep(ctx, backoff(try, rand.Float64())):
+		case !sleep(ctx, wait):
 			return v, &unreached{err}
 		}
 		r.counters.Retried.Add(1)
 	}
 }
 
-// owner is who leads the shard: as this node knows, or in a later term, as
-// another one said.
-func (r *Router) owner(shard int, hint target) target {
-	node, term := r.cfg.Leader(shard)
-	if hint.node != "" && (node == "" || hint.term > term) {
-		return hint
+// try asks one node, once.
+func try[T any](ctx context.Context, s *search, q *request[T], at target) (v T, err error) {
+	switch at.node {
+	case "":
+		return v, errNoOwner
+	case s.r.cfg.Self:
+		return q.local(ctx)
 	}
-	return target{node, term}
+	s.r.counters.Forwarded.Add(1)
+	if q.repeat == once {
+		return q.remote(ctx, at.node)
+	}
+	asking, cancel := s.whileOwner(ctx, at)
+	defer cancel()
+	if v, err = q.remote(asking, at.node); err != nil && context.Cause(asking) == errMoved {
+		err = errMoved
+	}
+	return v, err
 }
 
 // sleep waits; false: ctx ended.

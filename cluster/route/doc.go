@@ -62,7 +62,8 @@ type Config struct {
 	Local   Local
 	Peers   Peers
 	// Leader is who leads a shard as far as this node knows, and in which term;
-	// empty: it knows none.
+	// empty: it knows none, and has a replica that will hear of one. Where it has
+	// none, it is the node that should lead, of term 0.
 	Leader func(shard int) (node string, term uint64)
 	// Replicas are the nodes that hold a replica of a shard, in any order.
 	Replicas func(shard int) []string
@@ -81,6 +82,7 @@ type Config struct {
 type Router struct {
 	cfg      Config
 	counters Counters
+	learned  []atomic.Pointer[target] // by shard: who leads, as other nodes have said
 }
 
 // Counters count what the router did since the start of the process. They may
@@ -101,7 +103,7 @@ func New(c Config) *Router {
 	if c.Wait == 0 {
 		c.Wait = 30 * time.Second
 	}
-	return &Router{cfg: c}
+	return &Router{cfg: c, learned: make([]atomic.Pointer[target], c.Shards)}
 }
 
 // Counters returns the live counters.

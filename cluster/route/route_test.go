@@ -31,7 +31,9 @@ type node struct {
 	// copy says whether its replica has a token that serves, and whether it has
 	// the shard at all.
 	copy bool
-	list []credential.Account
+	// missing: its replica has never heard of the account.
+	missing bool
+	list    []credential.Account
 
 	mu    sync.Mutex
 	asked []string
@@ -99,9 +101,15 @@ func (n *node) ReplicaToken(ctx context.Context, _ credential.Ref, _ time.Durati
 	return credential.Token{Generation: 6, Replica: true}, nil
 }
 func (n *node) ReplicaAccount(context.Context, credential.Ref) (credential.Account, error) {
+	if n.missing {
+		return credential.Account{}, credential.ErrNotFound
+	}
 	return credential.Account{Ref: crm, Generation: 6}, nil
 }
 func (n *node) ReplicaHistory(context.Context, credential.Ref, uint64, int) (credential.History, error) {
+	if n.missing {
+		return credential.History{}, credential.ErrNotFound
+	}
 	return credential.History{Next: 6}, nil
 }
 func (n *node) ShardAccounts(_ context.Context, shard int, q credential.Query) (credential.Page, error) {

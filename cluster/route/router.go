@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -176,7 +177,8 @@ func (r *Router) History(ctx context.Context, ref credential.Ref, below uint64, 
 	})
 }
 
-// read asks the owner, then this node's replica, then waits for the owner.
+// read asks the owner, then this node's replica, then waits for the owner. That
+// a replica has never heard of an account proves nothing: it may lag.
 func read[T any](ctx context.Context, r *Router, q *request[T], replica func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := r.bounded(ctx)
 	defer cancel()
@@ -185,7 +187,9 @@ func read[T any](ctx context.Context, r *Router, q *request[T], replica func(con
 		if !isUnreached(err) || ctx.Err() != nil {
 			return v, r.told(err)
 		}
-		return replica(ctx)
+		if v, err = replica(ctx); !errors.Is(err, credential.ErrNotFound) {
+			return v, err
+		}
 	}
 	v, err := ask(ctx, r, q)
 	return v, r.told(err)
