@@ -65,8 +65,12 @@ func (s *System) Disconnect(ctx context.Context, ref credential.Ref) (credential
 	return r.account, r.err
 }
 
-// ask sends a message to the account's actor and waits for its answer.
+// ask sends a message to the account's actor and waits for its answer. A system
+// that has stopped owns nothing, and its gates take no messages.
 func (s *System) ask(ctx context.Context, sh *shard, build func(request) message, ref credential.Ref) result {
+	if s.ctx.Err() != nil {
+		return result{err: credential.ErrNotOwner}
+	}
 	if s.counters.Waiting.Add(1) > int64(s.policy.MaxWaiting) {
 		s.counters.Waiting.Add(-1)
 		return result{err: &credential.Unavailable{Err: credential.ErrOverloaded, RetryAfter: time.Second}}

@@ -128,7 +128,8 @@ func New(c Config) (*System, error) {
 }
 
 // Lead takes a shard over: this node leads it in this term, and the store is
-// complete. Lead, Yield and Stop are called by one goroutine at a time.
+// complete. Lead and Yield of one shard are called by one goroutine at a time,
+// and Stop when none of them is under way.
 func (s *System) Lead(shard int, term uint64) {
 	s.Yield(shard)
 	sh := s.shards[shard]
