@@ -1,12 +1,12 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"slices"
-	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,9 +21,7 @@ import (
 	"github.com/grantd/grantd/cluster/route"
 	"github.com/grantd/grantd/cluster/rpc"
 	"github.com/grantd/grantd/credential"
-	"github.com/grantd/grantd/httpapi"
 	"github.com/grantd/grantd/registry"
-	"github.com/grantd/grantd/wire"
 )
 
 // ClusterConfig says how a node of a cluster is reached, and finds the others.
@@ -79,14 +77,17 @@ type cluster struct {
 	// placement is set once the node belongs to a cluster.
 	placement atomic.Pointer[placement.Placement]
 	router    atomic.Pointer[route.Router]
+	health    health
+	closing   atomic.Bool
 	served    chan struct{} // closed when the server has ended
-	started   atomic.Bool   // every shard had an owner once
+	done      chan struct{} // closed to end the minding
+	minding   sync.WaitGroup
 }
 
 // join makes the node one of a cluster, founding it if need be: it returns when
 // the meta group's copy on this node holds what the cluster was founded with.
 func (core *Core) join(ctx context.Context, c CoreConfig) (err error) {
-	cl := &cluster{core: core, cfg: *c.Cluster, boot: core.boot, served: make(chan struct{})}
+	cl := &cluster{core: core, cfg: *c.Cluster, boot: core.boot, served: make(chan struct{}), done: make(chan struct{})}
 	core.cluster = cl
 	if cl.port, err = link.Open(link.Config{
 		Identity: cl.cfg.Identity, Listener: cl.cfg.Listener, Dial: cl.cfg.Dial, Resolve: cl.resolve, Logger: c.Logger,
@@ -100,8 +101,9 @@ func (core *Core) join(ctx context.Context, c CoreConfig) (err error) {
 	})
 	go func() {
 		defer close(cl.served)
-		if err := cl.server.Serve(cl.port.RPC()); err != nil {
-			core.log.Error("the actor RPC ended", "err", err)
+		err := cl.server.Serve(cl.port.RPC())
+		if !cl.closing.Load() && c.Failed != nil {
+			c.Failed(fmt.Errorf("the actor RPC ended: %w", cmp.Or(err, net.ErrClosed)))
 		}
 	}()
 	membership, err := cl.form(ctx, c)
@@ -120,6 +122,11 @@ func (core *Core) join(ctx context.Context, c CoreConfig) (err error) {
 	}
 	meta := membership.Meta(c.Name)
 	if _, err := core.host.OpenGroup(consensus.MetaGroup, consensus.Start{Voters: meta.Voters, Join: meta.Join}); err != nil {
+		return err
+	}
+	// Before anything is done with it: a node with the wrong number of shards
+	// would plan them.
+	if err := checkKept(core.host.KV(), c); err != nil {
 		return err
 	}
 	cl.records = route.NewMeta(route.MetaConfig{Self: c.Name, Store: core.host.KV(), Peers: cl.peers, Leader: cl.metaLeader})
@@ -243,154 +250,4 @@ func (cl *cluster) poke() {
 	}
 }
 
-func (cl *cluster) metaLeader() (node string, term uint64) {
-	if g := cl.core.host.Group(consensus.MetaGroup); g != nil {
-		return g.Leader()
-	}
-	return "", 0
-}
-
-// serve begins to answer requests of accounts, by whatever node they come.
-func (cl *cluster) serve(keys rpc.Keys) {
-	core := cl.core
-	router := route.New(route.Config{
-		Self: core.name, Shards: core.host.Shards(), ShardOf: core.shardOf, Local: core.Actors, Peers: cl.peers,
-		Leader: cl.leader, Replicas: cl.replicas, LocalReplica: func(shard int) bool { return core.host.Group(uint16(shard)) != nil },
-		Reach: cl.cfg.ReplicaAfter,
-	})
-	cl.router.Store(router)
-	cl.provide(rpc.Services{
-		Owned: core.Actors, Fates: fates{core.Actors}, Routed: router, Keys: keys,
-		HasIntegration: func(id string) bool { _, ok := core.Registry.Integration(id); return ok },
-		Leader:         func(ref credential.Ref) (string, uint64) { return cl.leader(core.shardOf(ref)) },
-	})
-}
-
-// leader is who leads a shard: as the replica here knows it, else who should.
-func (cl *cluster) leader(shard int) (node string, term uint64) {
-	if g := cl.core.host.Group(uint16(shard)); g != nil {
-		return g.Leader()
-	}
-	s, _ := cl.placement.Load().View().Shard(uint16(shard))
-	return s.Owner, 0
-}
-
-func (cl *cluster) replicas(shard int) []string {
-	return cl.placement.Load().View().Replicas(uint16(shard))
-}
-
-// resolve returns where a node's RPC is reached: as gossip has it, else as it
-// was recorded.
-func (cl *cluster) resolve(node string) (addr string, ok bool) {
-	if cl.gossip != nil {
-		for _, m := range cl.gossip.Members() {
-			if m.Name == node && m.Meta.RPC != "" && m.State == gossip.Alive {
-				return m.Meta.RPC, true
-			}
-		}
-	}
-	if p := cl.placement.Load(); p != nil {
-		if n, known := p.View().Record(node); known && n.RPC != "" {
-			return n.RPC, true
-		}
-	}
-	return "", false
-}
-
-// ready says why the node should get no requests; nil: it should.
-func (cl *cluster) ready() error {
-	p := cl.placement.Load()
-	if p == nil || cl.router.Load() == nil {
-		return errors.New("the node does not belong to a cluster yet")
-	}
-	if node, _ := cl.metaLeader(); node == "" {
-		return errors.New("the meta group has no leader that this node knows")
-	}
-	var missing []string
-	for shard := range cl.core.host.Shards() {
-		if node, _ := cl.leader(shard); node == "" {
-			missing = append(missing, fmt.Sprint(shard))
-		}
-	}
-	if len(missing) == cl.core.host.Shards() {
-		return fmt.Errorf("no shard has an owner that this node knows")
-	}
-	if len(missing) > 0 && !cl.started.Load() {
-		return fmt.Errorf("shards %s have no owner that this node knows", strings.Join(missing, ", "))
-	}
-	cl.started.Store(true)
-	return nil
-}
-
-// describe tells of all nodes and shards.
-func (cl *cluster) describe(ctx context.Context) wire.Cluster {
-	st := cl.placement.Load().Status(ctx)
-	c := wire.Cluster{Nodes: make([]wire.Node, len(st.Nodes)), Shards: make([]wire.Shard, len(st.Shards))}
-	for i, n := range st.Nodes {
-		c.Nodes[i] = wire.Node{ID: n.Name, Addr: n.HTTP, State: n.State, ShardsOwned: n.Owned, Version: n.Version}
-	}
-	for i, s := range st.Shards {
-		c.Shards[i] = wire.Shard{ID: int(s.ID), Owner: s.Owner, Term: s.Term, Replicas: s.Replicas}
-	}
-	return c
-}
-
-// remove takes a node out for good and tells how far that is.
-func (cl *cluster) remove(ctx context.Context, id string) (wire.NodeRemoval, error) {
-	p := cl.placement.Load()
-	standing, err := p.Dismiss(ctx, id)
-	if errors.Is(err, placement.ErrLastNode) {
-		err = fmt.Errorf("node %s: %w", id, httpapi.ErrLastNode)
-	}
-	if err != nil {
-		return wire.NodeRemoval{}, err
-	}
-	r := wire.NodeRemoval{ID: id, State: wire.NodeRemoved}
-	if standing == placement.Removed {
-		return r, nil
-	}
-	r.State = wire.NodeLeaving
-	for _, s := range p.Status(ctx).Shards {
-		if slices.Contains(s.Replicas, id) {
-			r.ShardsLeft++
-		}
-	}
-	return r, nil
-}
-
-// leave hands over what this node leads.
-func (cl *cluster) leave(ctx context.Context) {
-	if p := cl.placement.Load(); p != nil {
-		if err := p.Leave(ctx); err != nil {
-			cl.core.log.Warn("shards could not be handed over; others take them in a moment", "err", err)
-		}
-	}
-}
-
-// closeBefore ends what uses the groups.
-func (cl *cluster) closeBefore(ctx context.Context) error {
-	if p := cl.placement.Load(); p != nil {
-		p.Close()
-	}
-	if cl.former != nil {
-		cl.former.Close()
-	}
-	var err error
-	if cl.gossip != nil {
-		err = errors.Join(cl.gossip.Leave(ctx), cl.gossip.Close(ctx))
-	}
-	if cl.server != nil {
-		cl.server.Close(ctx)
-		<-cl.served
-		cl.peers.Close()
-	}
-	return err
-}
-
-// closePort ends the port, which the groups' transports use.
-func (cl *cluster) closePort(ctx context.Context) error {
-	if cl.port == nil {
-		return nil
-	}
-	return cl.port.Close(ctx)
-}
+func (cl *cluster) metaLeader() (node string, term uint64) { return cl.core.MetaLeader() }

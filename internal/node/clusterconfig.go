@@ -82,8 +82,12 @@ func (c *ClusterConfig) discard() error {
 	if c == nil {
 		return nil
 	}
+	var errs []error
 	if err := c.Listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return err
+		errs = append(errs, err)
 	}
-	return nil
+	if t := c.Gossip.Transport; t != nil {
+		errs = append(errs, t.Shutdown())
+	}
+	return errors.Join(errs...)
 }

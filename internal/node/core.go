@@ -1,9 +1,9 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -17,6 +17,7 @@ import (
 	"github.com/grantd/grantd/actors"
 	"github.com/grantd/grantd/catalog"
 	"github.com/grantd/grantd/cluster/consensus"
+	"github.com/grantd/grantd/cluster/placement"
 	"github.com/grantd/grantd/cluster/ring"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/envelope"
@@ -44,6 +45,9 @@ type CoreConfig struct {
 	Failpoint func(actors.Point)
 	// Cluster makes the node one of a cluster; nil: it is alone.
 	Cluster *ClusterConfig
+	// Failed, where set, is called when the core cannot go on; it is then to be
+	// closed. It must not block.
+	Failed func(error)
 }
 
 func (c CoreConfig) fs() vfs.FS {
@@ -70,9 +74,7 @@ type Core struct {
 	cluster *cluster    // nil: the node is alone
 	outside http.RoundTripper
 	log     *slog.Logger
-	led     atomic.Int64
-	groups  int64
-	ready   chan struct{} // closed when every group was led once
+	led     lead
 	closing chan struct{} // closed to end the following of leadership
 	follows chan struct{} // closed when it has ended; nil: it did not begin
 
@@ -91,6 +93,7 @@ const startTimeout = 30 * time.Second
 // Open starts the core of a node and returns when it serves. Errors say in one
 // line what is wrong with the data or its key.
 func Open(ctx context.Context, c CoreConfig) (*Core, error) {
+	c.Shards = cmp.Or(c.Shards, consensus.DefaultShards)
 	facts, err := catalog.Load()
 	if err != nil {
 		return nil, errors.Join(err, c.Cluster.discard())
@@ -105,13 +108,18 @@ func Open(ctx context.Context, c CoreConfig) (*Core, error) {
 	}
 	core := &Core{
 		Catalog: facts, name: c.Name, boot: newBoot(), db: db, log: c.Logger, outside: c.Transport,
-		ready: make(chan struct{}), closing: make(chan struct{}), spare: make([]byte, spareBytes),
+		led: lead{all: make(chan struct{})}, closing: make(chan struct{}), spare: make([]byte, spareBytes),
 	}
 	if err := core.start(ctx, c); err != nil {
-		return nil, errors.Join(err, core.Close(context.WithoutCancel(ctx)))
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), failedClose)
+		defer cancel()
+		return nil, errors.Join(err, core.Close(ctx))
 	}
 	return core, nil
 }
+
+// failedClose bounds how long the end of a core takes that could not start.
+const failedClose = 10 * time.Second
 
 func (core *Core) start(ctx context.Context, c CoreConfig) (err error) {
 	var led []consensus.LeaderChange
@@ -125,7 +133,7 @@ func (core *Core) start(ctx context.Context, c CoreConfig) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if err := checkCluster(ctx, core.kv, c, core.host.Shards()); err != nil {
+	if err := checkCluster(ctx, core.kv, c); err != nil {
 		return err
 	}
 	core.Sealer = envelope.New(c.KEK, registry.Keysets{KV: core.kv})
@@ -148,6 +156,7 @@ func (core *Core) start(ctx context.Context, c CoreConfig) (err error) {
 	resume.Store(&fn)
 	if core.cluster != nil {
 		core.cluster.serve(serviceKeys{core.Registry})
+		core.cluster.minding.Go(core.cluster.mind)
 	}
 	core.follows = make(chan struct{})
 	go core.follow(led)
@@ -155,10 +164,10 @@ func (core *Core) start(ctx context.Context, c CoreConfig) (err error) {
 		return nil // it serves what it can, and Ready says what it cannot
 	}
 	select {
-	case <-core.ready:
+	case <-core.led.all:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("node %s leads only %d of %d groups after %v", c.Name, core.led.Load(), core.groups, startTimeout)
+		return fmt.Errorf("node %s leads only %d of %d groups after %v", c.Name, core.led.count(), core.led.groups, startTimeout)
 	}
 }
 
@@ -179,7 +188,7 @@ func (core *Core) standAlone(ctx context.Context, c CoreConfig) (led []consensus
 	if err != nil {
 		return nil, err
 	}
-	core.groups = int64(core.host.Shards()) + 1
+	core.led.groups = core.host.Shards() + 1
 	core.kv = core.host.KV()
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -229,80 +238,8 @@ func (core *Core) awaitMeta(ctx context.Context) (seen []consensus.LeaderChange,
 				return seen, nil
 			}
 		case <-ctx.Done():
-			return nil, fmt.Errorf("no leader of the meta group within %v", startTimeout)
+			return nil, fmt.Errorf("this node does not lead the meta group after %v; if it was one of a cluster, set cluster.rpc", startTimeout)
 		}
-	}
-}
-
-// checkCluster compares what was fixed when the data was made with what the
-// configuration says now.
-func checkCluster(ctx context.Context, kv registry.KV, c CoreConfig, shards int) error {
-	stored, err := registry.Setting(ctx, kv, "shards", func() ([]byte, error) {
-		return binary.BigEndian.AppendUint16(nil, uint16(shards)), nil
-	})
-	if err != nil {
-		return err
-	}
-	if len(stored) != 2 || int(binary.BigEndian.Uint16(stored)) != shards {
-		return fmt.Errorf("the data in %s has %d shards and the configuration says %d; set cluster.shards back: the number is fixed when the data is made", c.Dir, binary.BigEndian.Uint16(append(stored, 0, 0)), shards)
-	}
-	proof, err := registry.Setting(ctx, kv, "kek_proof", c.KEK.Proof)
-	if err != nil {
-		return err
-	}
-	return c.KEK.Check(proof)
-}
-
-// follow hands gains and losses of leadership to the actors, in order, until
-// the core is closed.
-func (core *Core) follow(seen []consensus.LeaderChange) {
-	defer close(core.follows)
-	led := make(map[uint16]bool)
-	complete := false
-	handle := func(c consensus.LeaderChange) {
-		core.changed(c)
-		led[c.Group] = c.Leading
-		core.led.Store(count(led))
-		if !complete && core.groups > 0 && core.led.Load() == core.groups {
-			complete = true
-			close(core.ready)
-		}
-	}
-	for _, c := range seen {
-		handle(c)
-	}
-	for {
-		select {
-		case c, ok := <-core.host.Leadership():
-			if !ok {
-				return
-			}
-			handle(c)
-		case <-core.closing:
-			return
-		}
-	}
-}
-
-func count(led map[uint16]bool) (n int64) {
-	for _, on := range led {
-		if on {
-			n++
-		}
-	}
-	return n
-}
-
-func (core *Core) changed(c consensus.LeaderChange) {
-	if core.cluster != nil {
-		defer core.cluster.poke()
-	}
-	switch {
-	case c.Group == consensus.MetaGroup:
-	case c.Leading:
-		core.Actors.Lead(int(c.Group), c.Term)
-	default:
-		core.Actors.Yield(int(c.Group))
 	}
 }
 
@@ -311,8 +248,8 @@ func (core *Core) Ready(context.Context) error {
 	if core.cluster != nil {
 		return core.cluster.ready()
 	}
-	if led := core.led.Load(); led < core.groups {
-		return fmt.Errorf("%d of %d groups have a leader here", led, core.groups)
+	if led := core.led.count(); led < core.led.groups {
+		return fmt.Errorf("%d of %d groups have a leader here", led, core.led.groups)
 	}
 	return nil
 }
@@ -323,6 +260,34 @@ func (core *Core) Accounts() httpapi.Accounts {
 		return core.cluster.router.Load()
 	}
 	return core.Actors
+}
+
+// Owner is who leads a shard as far as this node knows, and in which term;
+// empty: it knows none. Of term 0 it is the one that should.
+func (core *Core) Owner(shard int) (node string, term uint64) {
+	if core.cluster != nil {
+		return core.cluster.leader(shard)
+	}
+	if g := core.host.Group(uint16(shard)); g != nil {
+		node, term = g.Leader()
+	}
+	return node, term
+}
+
+// MetaLeader is who leads the meta group, in the same words.
+func (core *Core) MetaLeader() (node string, term uint64) {
+	if g := core.host.Group(consensus.MetaGroup); g != nil {
+		return g.Leader()
+	}
+	return "", 0
+}
+
+// Placement is what decides which nodes hold what; nil: the node is alone.
+func (core *Core) Placement() *placement.Placement {
+	if core.cluster == nil {
+		return nil
+	}
+	return core.cluster.placement.Load()
 }
 
 // Leave hands over what this node leads, where another node can lead it, and
@@ -354,13 +319,15 @@ func (core *Core) Close(ctx context.Context) error {
 	if core.Registry != nil {
 		core.Registry.Close()
 	}
+	var err error
 	if core.host != nil {
-		if err := withReserve(ctx, core.host.Close); err != nil {
-			return errors.Join(left, err) // raft may still use the store, which stands being left open as it stands a crash
-		}
+		err = withReserve(ctx, core.host.Close)
 	}
 	if core.cluster != nil {
 		left = errors.Join(left, withReserve(ctx, core.cluster.closePort))
+	}
+	if err != nil {
+		return errors.Join(left, err) // raft may still use the store, which stands being left open as it stands a crash
 	}
 	return errors.Join(left, core.db.Close())
 }

@@ -59,7 +59,9 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	}
 	n := &Node{version: o.Version, listener: ln, failed: make(chan error, 1), served: make(chan struct{})}
 	n.answer(httpapi.Starting(o.Logger))
-	n.server = httpapi.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*n.handler.Load()).ServeHTTP(w, r) }))
+	n.server = httpapi.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		(*n.handler.Load()).ServeHTTP(w, r)
+	}))
 	n.server.ReadHeaderTimeout, n.server.IdleTimeout = c.HTTP.ReadHeaderTimeout, c.HTTP.IdleTimeout
 	n.server.ErrorLog = slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug)
 	go n.serve()
@@ -73,7 +75,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 
 // start starts what is behind the API.
 func (n *Node) start(ctx context.Context, o Options) error {
-	core, err := openCore(ctx, o)
+	core, err := openCore(ctx, o, n.fail)
 	if err != nil {
 		return err
 	}
@@ -106,7 +108,7 @@ func listen(c config.HTTP) (net.Listener, error) {
 }
 
 // openCore makes what lies on the real disk and the real network.
-func openCore(ctx context.Context, o Options) (*Core, error) {
+func openCore(ctx context.Context, o Options, failed func(error)) (*Core, error) {
 	c := o.Config
 	if err := os.MkdirAll(c.Node.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("node.data_dir: %w", err)
@@ -133,7 +135,7 @@ func openCore(ctx context.Context, o Options) (*Core, error) {
 		Cluster: cluster,
 		Name:    c.Node.Name, Dir: store, Shards: c.Cluster.Shards, KEK: kek, Policy: policy(c.Refresh),
 		FS:        faultyDisk(),
-		Transport: transport(allow, c.Refresh.Concurrency), Logger: o.Logger, Failpoint: hook,
+		Transport: transport(allow, c.Refresh.Concurrency), Logger: o.Logger, Failpoint: hook, Failed: failed,
 	})
 }
 
@@ -199,11 +201,7 @@ func (n *Node) cluster(ctx context.Context) (wire.Cluster, error) {
 	name := n.core.name
 	c := wire.Cluster{Nodes: []wire.Node{{ID: name, Addr: n.Addr(), State: wire.NodeAlive, Version: n.version}}, Shards: []wire.Shard{}}
 	for id := range n.core.host.Shards() {
-		var owner string
-		var term uint64
-		if g := n.core.host.Group(uint16(id)); g != nil {
-			owner, term = g.Leader()
-		}
+		owner, term := n.core.Owner(id)
 		if owner == name {
 			c.Nodes[0].ShardsOwned++
 		}
@@ -226,7 +224,15 @@ func (n *Node) removeNode(ctx context.Context, id string) (wire.NodeRemoval, err
 func (n *Node) serve() {
 	defer close(n.served)
 	if err := n.server.Serve(n.listener); !errors.Is(err, http.ErrServerClosed) {
-		n.failed <- fmt.Errorf("the API's listener stopped: %w", err)
+		n.fail(fmt.Errorf("the API's listener stopped: %w", err))
+	}
+}
+
+// fail has Failed tell of an end; of several, of the first.
+func (n *Node) fail(err error) {
+	select {
+	case n.failed <- err:
+	default:
 	}
 }
 

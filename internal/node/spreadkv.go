@@ -42,30 +42,34 @@ func (s spreadKV) Delete(ctx context.Context, key string, expect uint64) error {
 	return err
 }
 
-// spread waits until the other nodes have applied what this one has.
+// spread waits until the other nodes have applied what this one has. The leader
+// has: it was the first to.
 func (cl *cluster) spread(ctx context.Context) {
 	g := cl.core.host.Group(consensus.MetaGroup)
 	if g == nil {
 		return
 	}
 	applied, _ := g.Progress()
+	leader, _ := g.Leader()
 	ctx, cancel := context.WithTimeout(ctx, spreadWait)
 	defer cancel()
 	var all sync.WaitGroup
 	for _, m := range cl.gossip.Members() {
-		if m.Name != cl.core.name && m.State == gossip.Alive && m.Meta.Cluster != "" {
+		if m.Name != cl.core.name && m.Name != leader && m.State == gossip.Alive && m.Meta.Cluster != "" {
 			all.Go(func() { cl.awaitApplied(ctx, m.Name, applied) })
 		}
 	}
 	all.Wait()
 }
 
+// awaitApplied waits until a node has applied an entry of the meta group. One
+// that says 0 is on its way in or out, and gets no requests.
 func (cl *cluster) awaitApplied(ctx context.Context, node string, index uint64) {
 	t := time.NewTicker(spreadTick)
 	defer t.Stop()
 	for {
 		told, err := cl.peers.Status(ctx, node, consensus.MetaGroup)
-		if err == nil && len(told) > 0 && told[0].Applied >= index {
+		if err == nil && (len(told) == 0 || told[0].Applied >= index || told[0].Applied == 0) {
 			return
 		}
 		select {
