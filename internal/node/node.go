@@ -60,6 +60,9 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	n := &Node{version: o.Version, listener: ln, failed: make(chan error, 1), served: make(chan struct{})}
 	n.answer(httpapi.Starting(o.Logger))
 	n.server = httpapi.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n.closing.Load() {
+			w.Header().Set("Connection", "close") // the next request goes elsewhere
+		}
 		(*n.handler.Load()).ServeHTTP(w, r)
 	}))
 	n.server.ReadHeaderTimeout, n.server.IdleTimeout = c.HTTP.ReadHeaderTimeout, c.HTTP.IdleTimeout
@@ -242,13 +245,25 @@ func (n *Node) Addr() string { return n.listener.Addr().String() }
 // Failed tells when the node cannot go on; then Close it.
 func (n *Node) Failed() <-chan error { return n.failed }
 
+// drainFor is how long a node of a cluster answers on when it is no longer ready,
+// so that a load balancer which looks every second sends it nothing any more: a
+// connection that comes while the listener closes is dropped without an answer.
+const drainFor = 2 * time.Second
+
 // Close ends the node in order: it is no longer ready, what it owns is handed
 // over while it goes on answering, requests in flight are finished, then
 // refreshes under way, then raft and the store are closed. What is not finished
 // when ctx ends is cut off.
 func (n *Node) Close(ctx context.Context) error {
 	n.closing.Store(true)
+	drained := time.After(drainFor)
 	n.leave(ctx)
+	if n.core.cluster != nil {
+		select {
+		case <-drained:
+		case <-ctx.Done():
+		}
+	}
 	err := n.server.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("requests were cut off: %w", err), n.server.Close())
