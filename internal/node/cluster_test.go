@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -163,5 +164,31 @@ func TestAWriteOfTheRegistryDoesNotWaitForADeadNode(t *testing.T) {
 			_, ok := c.Core(other).Registry.Authenticate(text.Reveal())
 			return ok
 		})
+	})
+}
+
+// TestTheAdminKeyIsMadeOnce by all nodes at the same time, and changed by any.
+func TestTheAdminKeyIsMadeOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, nodetest.Options{})
+		for _, text := range []string{"the-first-admin-key", "the-second-admin-key"} {
+			var all sync.WaitGroup
+			for _, at := range c.Names() {
+				all.Go(func() {
+					if err := c.Core(at).Registry.EnsureAdmin(within(t, 10*time.Second), credential.NewSecret(text), []string{wire.PermAdmin}); err != nil {
+						t.Errorf("%s: %v", at, err)
+					}
+				})
+			}
+			all.Wait()
+			for _, at := range c.Names() {
+				if _, ok := c.Core(at).Registry.Authenticate(text); !ok {
+					t.Errorf("%s does not know %s", at, text)
+				}
+			}
+		}
+		if _, ok := c.Core("n1").Registry.Authenticate("the-first-admin-key"); ok {
+			t.Error("the key before is still good")
+		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"github.com/grantd/grantd/httpapi"
 	"github.com/grantd/grantd/internal/config"
 	"github.com/grantd/grantd/oauth"
+	"github.com/grantd/grantd/registry"
 	"github.com/grantd/grantd/wire"
 )
 
@@ -83,7 +85,7 @@ func (n *Node) start(ctx context.Context, o Options) error {
 		return err
 	}
 	n.core = core
-	if err := n.ensureAdmin(ctx, o.Config.Auth.AdminKeyFile); err != nil {
+	if err := n.ensureAdmin(ctx, o.Config.Auth.AdminKeyFile, o.Logger); err != nil {
 		return errors.Join(err, core.Close(context.WithoutCancel(ctx)))
 	}
 	n.answer(n.api(o))
@@ -163,15 +165,20 @@ func policy(r config.Refresh) actors.Policy {
 	}
 }
 
-// ensureAdmin makes the key in the file the admin key.
-func (n *Node) ensureAdmin(ctx context.Context, file string) error {
+// ensureAdmin makes the key in the file the admin key, of the whole cluster.
+func (n *Node) ensureAdmin(ctx context.Context, file string, log *slog.Logger) error {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("auth.admin_key_file: %w", err)
 	}
-	err = n.core.Registry.EnsureAdmin(ctx, credential.NewSecret(strings.TrimSpace(string(b))), []string{wire.PermAdmin})
-	if err != nil {
+	r, text := n.core.Registry, strings.TrimSpace(string(b))
+	had := slices.ContainsFunc(r.Keys(), func(k *registry.Key) bool { return k.ID == registry.AdminKeyID })
+	_, same := r.Authenticate(text)
+	if err := r.EnsureAdmin(ctx, credential.NewSecret(text), []string{wire.PermAdmin}); err != nil {
 		return fmt.Errorf("auth.admin_key_file %s: %w", file, err)
+	}
+	if had && !same && n.core.cluster != nil {
+		log.Warn("the admin key of the cluster is now the one in this node's file; give every node the same, or the node that starts last decides", "file", file)
 	}
 	return nil
 }
