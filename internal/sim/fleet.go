@@ -85,7 +85,7 @@ func (w *World) Fork() {
 }
 
 // lag is by how much an unmarked answer may be behind: see [linearizable].
-const lag = time.Second
+const lag = 500 * time.Millisecond
 
 // dyingTime is how long something of a node may go on that was given no time to
 // close.

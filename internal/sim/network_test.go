@@ -127,11 +127,13 @@ func TestNetworkTellsOfAKilledProcessAtOnce(t *testing.T) {
 func TestNetworkIsSilentAboutAPowerCutUntilTheHostIsBack(t *testing.T) {
 	connected(t, func(t *testing.T, e *ends) {
 		e.a.crash(true)
-		time.AfterFunc(time.Minute, func() { e.a = e.station(hostName(1)) })
+		back := make(chan *station, 1)
+		time.AfterFunc(time.Minute, func() { back <- e.station(hostName(1)) })
 		began := time.Now()
 		if _, err := e.far.Read(make([]byte, 1)); !errors.Is(err, errReset) || time.Since(began) != time.Minute {
 			t.Errorf("read: %v after %v", err, time.Since(began))
 		}
+		e.a = <-back
 		c, err := e.b.Dial(t.Context(), e.a.addr)
 		if err != nil {
 			t.Fatal(err)
