@@ -79,7 +79,11 @@ func TestNodeThatDoesNotFitIsRefused(t *testing.T) {
 	lost.kill()
 	must(t, os.RemoveAll(lost.dataDir))
 
-	must(t, os.RemoveAll(removed.dataDir)) // it was told to
+	closed := []string{"node n4 was removed from the cluster for good", "empty its data directory and give it a new name"}
+	if said := removed.refused().why(); !hasAll(said, closed...) {
+		t.Errorf("with its data: %s", said)
+	}
+	must(t, os.RemoveAll(removed.dataDir)) // half of what it was told to do
 
 	deaf.start()
 	var started []*refusal
@@ -92,7 +96,7 @@ func TestNodeThatDoesNotFitIsRefused(t *testing.T) {
 		{"cluster.tls", "node/n1", "node/papers is needed"},
 		{"certificate", "authority has not signed", "cluster.tls"},
 		{"this node has data of its own", "empty data directory"},
-		{"node n4 was removed from the cluster for good", "new name"},
+		closed,
 		{"n3 belongs to a node with other data", "lost its data", "new name"},
 	} {
 		said := started[i].why()
