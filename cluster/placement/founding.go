@@ -367,6 +367,33 @@ func (f *Former) still(ctx context.Context, founder, cluster string) error {
 	return f.change(ctx, func(m Membership) Membership { return m.release(cluster) })
 }
 
+// Confirm asks the members of this node's cluster, until one answers, whether
+// the node still belongs to it: one that was removed while it was away hears of
+// that from nobody else. The error is ErrRefused then, and of ctx or Close where
+// these ended the asking. It is for a node that has a cluster.
+func (f *Former) Confirm(ctx context.Context) error {
+	j := Joining{Node: f.cfg.Self, Shards: f.cfg.Shards, Proof: f.cfg.Proof, Cluster: f.Membership().Cluster}
+	for retry := formRetry; ; retry = min(2*retry, formRetryMax) {
+		for _, m := range f.cfg.Gossip.Members() {
+			if m.Name == f.cfg.Self.Name || m.State != Alive || m.Cluster != j.Cluster {
+				continue
+			}
+			asking, done := context.WithTimeout(ctx, askTimeout)
+			w, err := f.cfg.Peers.Join(asking, m.Name, j)
+			done()
+			if err == nil && w.Expelled {
+				return fmt.Errorf("%w: %s", ErrRefused, w.Refused)
+			}
+			if err == nil {
+				return nil
+			}
+		}
+		if err := f.wait(ctx, retry/2+mathrand.N(retry), false); err != nil {
+			return err
+		}
+	}
+}
+
 // join asks members of a cluster, one after the other, to be let in. Where none
 // of them is to be trusted, that is for an operator to mend.
 func (f *Former) join(ctx context.Context, nodes []string, cluster string) error {

@@ -532,6 +532,61 @@ func TestANodeOfAnotherAuthorityIsTold(t *testing.T) {
 	})
 }
 
+func TestANodeThatWasRemovedHearsOfIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for what, c := range map[string]struct {
+			said    []Welcome // by whoever is asked, in turn; the zero value: nothing
+			refused bool
+		}{
+			"removed":            {[]Welcome{{}, {}, {Refused: "it was removed", Expelled: true}}, true},
+			"refused, but in":    {[]Welcome{{}, {Refused: "another key"}}, false},
+			"in":                 {[]Welcome{{Cluster: "x"}}, false},
+			"in, says the third": {[]Welcome{{}, {}, {Cluster: "x"}}, false},
+		} {
+			w := newTown(t, 1, 3, 1)
+			a := w.people["a"]
+			a.life, a.up, a.end = 1, true, func() {}
+			for _, name := range []string{"b", "c"} {
+				p := w.people[name]
+				p.up, p.cluster, a.sees[name] = true, map[string]string{"b": "x", "c": "other"}[name], true
+			}
+			if err := saveMembership(&a.disk, Membership{Format: format, Cluster: "x", Complete: true}); err != nil {
+				t.Fatal(err)
+			}
+			l := answering{life{a, 1}, c.said, new(int)}
+			f, err := NewFormer(FormConfig{Self: Node{Name: "a"}, Gossip: l, Peers: l, Local: l})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Confirm(t.Context()); errors.Is(err, ErrRefused) != c.refused || !c.refused && err != nil || *l.asked != len(c.said) {
+				t.Errorf("%s: asked %d times: %v", what, *l.asked, err)
+			}
+			f.Close()
+			if *l.asked = 0; len(c.said) > 1 { // whose first one asked does not answer
+				if err := f.Confirm(t.Context()); !errors.Is(err, errClosed) {
+					t.Errorf("%s: closed, and %v", what, err)
+				}
+			}
+		}
+	})
+}
+
+// answering answers requests to join with what is next, of node b only.
+type answering struct {
+	life
+	said  []Welcome
+	asked *int
+}
+
+func (a answering) Join(_ context.Context, node string, j Joining) (Welcome, error) {
+	w := a.said[*a.asked]
+	*a.asked++
+	if node != "b" || j.Cluster != "x" || w == (Welcome{}) {
+		return w, errors.New("no answer")
+	}
+	return w, nil
+}
+
 // distrusting refuses to be asked, each time for the next reason.
 type distrusting struct {
 	life

@@ -30,6 +30,8 @@ type Welcome struct {
 	Cluster string `json:"cluster,omitempty"`
 	// Refused says why the node will not be let in as it is.
 	Refused string `json:"refused,omitempty"`
+	// Expelled: the name is closed to this node for good.
+	Expelled bool `json:"expelled,omitempty"`
 }
 
 // refusal is why a node is not let in; empty: it is.
@@ -82,7 +84,8 @@ func (p *Placement) Admit(ctx context.Context, j Joining) (Welcome, error) {
 			return err
 		}
 		if why := p.refusal(v, j); why != "" {
-			w = Welcome{Refused: why}
+			old, known := v.Record(j.Node.Name)
+			w = Welcome{Refused: why, Expelled: known && old.State == Removed}
 			return nil
 		}
 		w = Welcome{Cluster: p.cfg.Cluster}

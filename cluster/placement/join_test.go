@@ -50,6 +50,9 @@ func TestANodeThatDoesNotFitIsRefusedWithAReason(t *testing.T) {
 			c.spoil(&j)
 			before := len(w.view().nodes)
 			got, err := leader.Admit(t.Context(), j)
+			if expelled := what == "removed"; got.Expelled != expelled {
+				t.Errorf("%s: expelled: %v", what, got.Expelled)
+			}
 			if err != nil || !strings.Contains(got.Refused, c.why) || strings.Contains(got.Refused, "\n") || got.Cluster != "" {
 				t.Errorf("%s: %+v, %v", what, got, err)
 			}

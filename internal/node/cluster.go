@@ -82,6 +82,7 @@ type cluster struct {
 	served    chan struct{} // closed when the server has ended
 	done      chan struct{} // closed to end the minding
 	minding   sync.WaitGroup
+	confirmed context.CancelFunc // ends the asking of confirmMembership; nil: it did not begin
 }
 
 // join makes the node one of a cluster, founding it if need be: it returns when
@@ -208,7 +209,20 @@ func (cl *cluster) place(ctx context.Context, c CoreConfig, m placement.Membersh
 	if err := cl.gossip.SetMeta(cl.meta); err != nil {
 		return err
 	}
+	cl.confirmMembership(c.Failed)
 	return awaitFoundation(ctx, cl.core.kv)
+}
+
+// confirmMembership asks, beside all else, whether the node still belongs to its
+// cluster.
+func (cl *cluster) confirmMembership(failed func(error)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cl.confirmed = cancel
+	cl.minding.Go(func() {
+		if err := cl.former.Confirm(ctx); errors.Is(err, placement.ErrRefused) && failed != nil {
+			failed(err)
+		}
+	})
 }
 
 // awaitFoundation waits until this node's copy of the meta group holds what the

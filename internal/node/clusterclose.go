@@ -15,6 +15,9 @@ func (cl *cluster) leave(ctx context.Context) {
 func (cl *cluster) closeBefore(ctx context.Context) error {
 	cl.closing.Store(true)
 	close(cl.done)
+	if cl.confirmed != nil {
+		cl.confirmed()
+	}
 	cl.minding.Wait()
 	if p := cl.placement.Load(); p != nil {
 		p.Close()

@@ -137,10 +137,10 @@ func openCore(ctx context.Context, o Options, failed func(error)) (*Core, error)
 		return nil, err
 	}
 	return Open(ctx, CoreConfig{
-		Cluster: cluster,
-		Name:    c.Node.Name, Dir: store, Shards: c.Cluster.Shards, KEK: kek, Policy: policy(c.Refresh),
+		Cluster: cluster, Failed: failed,
+		Name: c.Node.Name, Dir: store, Shards: c.Cluster.Shards, KEK: kek, Policy: policy(c.Refresh),
 		FS:        faultyDisk(),
-		Transport: transport(allow, c.Refresh.Concurrency), Logger: o.Logger, Failpoint: hook, Failed: failed,
+		Transport: transport(allow, c.Refresh.Concurrency), Logger: o.Logger, Failpoint: hook,
 	})
 }
 
