@@ -145,7 +145,9 @@ func (p *Placement) take(ctx context.Context, g Group, id uint16, a Action, inde
 	case Remove:
 		err = g.Remove(ctx, a.Node, index)
 	case Transfer:
-		err = g.Transfer(ctx, a.Node)
+		if err = p.follows(ctx, g, id, a.Node); err == nil {
+			err = g.Transfer(ctx, a.Node)
+		}
 	default:
 		return nil
 	}
@@ -155,4 +157,36 @@ func (p *Placement) take(ctx context.Context, g Group, id uint16, a Action, inde
 	}
 	p.log.Info("placement", "group", id, "step", a.Kind.String(), "node", a.Node)
 	return nil
+}
+
+const (
+	// followsWithin is how long a node may take to get an entry before the
+	// leadership is moved to it.
+	followsWithin = 500 * time.Millisecond
+	// followsLook is how often it is asked.
+	followsLook = 10 * time.Millisecond
+)
+
+// follows returns when a node has shown that it gets the group's entries now:
+// one that is committed here is in its log. Raft may be backing off from a node
+// that was away a moment ago, though it has all that there was; moving the
+// leadership to it would hold up writes in vain, and leave goroutines of raft's
+// behind.
+func (p *Placement) follows(ctx context.Context, g Group, id uint16, node string) error {
+	ctx, cancel := context.WithTimeout(ctx, followsWithin)
+	defer cancel()
+	if _, err := g.ConfirmMembers(ctx); err != nil {
+		return err
+	}
+	_, last := g.Progress()
+	for {
+		for _, s := range p.status(ctx, node, []uint16{id}) {
+			if s.Group == id && s.Last >= last {
+				return nil
+			}
+		}
+		if !sleep(ctx, followsLook) {
+			return fmt.Errorf("node %s gets no entries yet: %w", node, context.Cause(ctx))
+		}
+	}
 }
