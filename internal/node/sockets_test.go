@@ -107,10 +107,13 @@ func TestNodesOnRealSockets(t *testing.T) {
 	all.Wait()
 	defer func() {
 		for name, n := range nodes {
-			if err := stop(n); err != nil {
-				t.Errorf("stop %s: %v", name, err)
-			}
+			all.Go(func() {
+				if err := stop(n); err != nil {
+					t.Errorf("stop %s: %v", name, err)
+				}
+			})
 		}
+		all.Wait()
 	}()
 	if t.Failed() {
 		return

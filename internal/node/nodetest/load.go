@@ -24,7 +24,7 @@ type Load struct {
 }
 
 // pace is the pause of a caller between two requests.
-const pace = 25 * time.Millisecond
+const pace = 50 * time.Millisecond
 
 // callTime is how long a caller waits for an answer.
 const callTime = 10 * time.Second
@@ -99,6 +99,9 @@ func (l *Load) note(at string, turn int, ref credential.Ref, took time.Duration,
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.done++
+	if took > time.Second {
+		l.c.t.Logf("request %d for %s through %s took %v: %v", turn%4, ref, at, took, err)
+	}
 	l.slow = max(l.slow, took)
 	if err != nil && len(l.errs) < 20 {
 		l.errs = append(l.errs, fmt.Sprintf("request %d for %s through %s, after %v: %v", turn%4, ref, at, took, err))
