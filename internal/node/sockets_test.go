@@ -83,6 +83,9 @@ func call(t *testing.T, client *http.Client, method, addr, path, body string) (s
 // TestNodesOnRealSockets: three nodes as a program runs them; one of them gets
 // SIGTERM while callers ask those that are ready, and no request fails.
 func TestNodesOnRealSockets(t *testing.T) {
+	if raceEnabled {
+		t.Skip("in real time, which the race detector makes too short for elections")
+	}
 	configs := onSockets(t)
 	nodes := make(map[string]*node.Node)
 	stop := func(n *node.Node) error {
