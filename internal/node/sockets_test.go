@@ -76,7 +76,10 @@ func call(t *testing.T, client *http.Client, method, addr, path, body string) (s
 	if err != nil {
 		return 0, err
 	}
-	_, err = io.Copy(io.Discard, resp.Body)
+	told, err := io.ReadAll(resp.Body)
+	if resp.StatusCode >= http.StatusBadRequest && path != "/readyz" {
+		t.Logf("%s: %s %s at %s: %s", time.Now().Format(time.StampMilli), method, path, addr, told)
+	}
 	return resp.StatusCode, errors.Join(err, resp.Body.Close())
 }
 
@@ -184,6 +187,7 @@ func TestNodesOnRealSockets(t *testing.T) {
 		})
 	}
 	pause(t, time.Second)
+	t.Log("n1 is stopped", time.Now().Format(time.StampMilli))
 	if err := stop(nodes["n1"]); err != nil {
 		t.Errorf("stop under load: %v", err)
 	}
