@@ -102,7 +102,7 @@ func (r *round) revive() error {
 	if err := r.pass(r.between(2*time.Second, 5*time.Second)); err != nil {
 		return err
 	}
-	return errors.Join(r.victim.untell(), r.victim.start(r.ctx))
+	return errors.Join(r.look(r.victim), r.victim.untell(), r.victim.start(r.ctx))
 }
 
 // awaitDeath waits for the death that the victim was told to die, and returns
@@ -141,6 +141,9 @@ func (r *round) killAll() error {
 	for _, n := range r.nodes {
 		errs = append(errs, n.kill())
 		r.trouble(n, true)
+	}
+	for _, n := range r.nodes {
+		errs = append(errs, r.look(n))
 	}
 	errs = append(errs, r.pass(r.between(0, 2*time.Second)), r.start(r.ctx, r.nodes...))
 	return errors.Join(errs...)

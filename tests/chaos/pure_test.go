@@ -69,6 +69,20 @@ func TestTableCountsEachInterruptedRefreshOnce(t *testing.T) {
 	}
 }
 
+func TestKeptAnswerMustNotBeLost(t *testing.T) {
+	interrupted := witness.Line{What: credential.WhatInterrupted, Attempt: "a"}
+	retried, lost := witness.Line{What: credential.WhatRetriedUncertain, Attempt: "b"}, witness.Line{What: credential.WhatOutcomeLost, Attempt: "b"}
+	refreshed := witness.Line{What: credential.WhatRefreshed, Attempt: "a"}
+	for want, h := range map[string]witness.History{"a": {interrupted, retried, lost}, "": {interrupted, refreshed, retried, lost}} {
+		if got := lostThough(h, map[string]bool{"a": true}); got != want {
+			t.Errorf("%v: %q, want %q", h, got, want)
+		}
+	}
+	if got := lostThough(witness.History{interrupted, retried, lost}, nil); got != "" {
+		t.Errorf("nothing was kept: %q", got)
+	}
+}
+
 func TestLongestGapIsThatWhichTouchesTheRound(t *testing.T) {
 	moments := []time.Time{at(0), at(5), at(6), at(9), at(9.5), at(20)}
 	for _, c := range []struct{ from, until, want float64 }{

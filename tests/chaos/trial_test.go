@@ -2,13 +2,18 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/grantd/grantd/storage"
 )
 
 // trial is a cluster in use that is broken and mended several times, and judged
@@ -24,6 +29,7 @@ type trial struct {
 	mu       sync.Mutex
 	troubles []trouble
 	strikes  []strike
+	kept     map[string]bool // attempts whose answers lay in the journal of a dead node that came back
 }
 
 // trouble is what was done to a node, and when.
@@ -49,7 +55,7 @@ func breakAndJudge(t *testing.T, seed uint64, rounds ...fault) *trial {
 	t.Helper()
 	t.Logf("CHAOS_SEED=%d", seed)
 	small := slices.ContainsFunc(rounds, func(f fault) bool { return f.smallDisks })
-	tr := &trial{cluster: newCluster(t, seed, small), t: t, rng: rand.New(rand.NewPCG(seed, 0))}
+	tr := &trial{cluster: newCluster(t, seed, small), t: t, rng: rand.New(rand.NewPCG(seed, 0)), kept: map[string]bool{}}
 	tr.accounts = newAccounts(tr.provider)
 	tr.load = &load{t: t, nodes: tr.nodes, key: tr.callers}
 	for _, a := range tr.accounts {
@@ -138,4 +144,28 @@ func (r *round) trouble(n *node, died bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.troubles = append(r.troubles, trouble{n.name, r.began, time.Now(), died})
+}
+
+// look notes which answers a dead node has in its journal. It reads a copy: what
+// is there is for the node to recover.
+func (r *round) look(n *node) error {
+	dir, err := os.MkdirTemp(r.dir, "copy-of-"+n.name+"-")
+	if err != nil {
+		return err
+	}
+	store := filepath.Join(dir, "store")
+	if err := os.CopyFS(store, os.DirFS(filepath.Join(n.dataDir(), "store"))); err != nil {
+		return err
+	}
+	db, err := storage.Open(store, storage.Options{Fatal: func(reason string) { panic(reason) }})
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	err = db.Journal().Each(func(attempt string, _ []byte) (bool, error) {
+		r.kept[attempt] = true
+		return true, nil
+	})
+	r.mu.Unlock()
+	return errors.Join(err, db.Close(), os.RemoveAll(dir))
 }

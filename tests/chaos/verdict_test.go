@@ -94,6 +94,9 @@ func (tr *trial) judgeAccount(a *account, record record) error {
 			errs = append(errs, witness.Brokenf("it went to needs_reauth for %q, and nothing was done to its grant: %s", l.Reason, l))
 		}
 	}
+	if attempt := lostThough(a.history, tr.kept); attempt != "" && a.integration == lasting {
+		errs = append(errs, witness.Brokenf("the answer to attempt %s lay in the journal of a node that came back, and it was lost", attempt))
+	}
 	dead := 0
 	for _, id := range a.grants {
 		if !tr.provider.GrantAlive(id) {
@@ -107,6 +110,25 @@ func (tr *trial) judgeAccount(a *account, record record) error {
 		errs = append(errs, witness.Brokenf("%d of its grants died, and it went to needs_reauth %d times", dead, told))
 	}
 	return errors.Join(append(errs, tr.judgeHanded(a, record))...)
+}
+
+// lostThough returns an attempt that was interrupted and lost although its answer
+// was kept; "": there is none.
+func lostThough(h witness.History, kept map[string]bool) string {
+	open := ""
+	for _, l := range h {
+		switch l.What {
+		case credential.WhatInterrupted:
+			open = l.Attempt
+		case credential.WhatRefreshed, credential.WhatReactivated:
+			open = ""
+		case credential.WhatOutcomeLost:
+			if kept[open] {
+				return open
+			}
+		}
+	}
+	return ""
 }
 
 // judgeRepeats sees that a refresh token came again after the provider had
