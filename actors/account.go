@@ -298,6 +298,12 @@ func (a *account) answer(w waiter) bool {
 
 // refreshNow refreshes unless the caller's generation is no longer the newest.
 func (a *account) refreshNow(m refreshNow) {
+	if m.stale != nil && a.exists && *m.stale > a.rec.Generation {
+		if err := a.confirm(); err != nil {
+			m.reply <- result{err: err}
+			return
+		}
+	}
 	switch {
 	case !a.exists:
 		m.reply <- result{err: credential.ErrNotFound}
@@ -313,6 +319,18 @@ func (a *account) refreshNow(m refreshNow) {
 		a.learnLifetime()
 	}
 	a.wait(waiter{reply: m.reply, wantsAccount: true, refused: m.stale != nil})
+}
+
+// confirm reads the record anew once it is sure that this node still owns the
+// shard. A caller who knows of a newer generation than the record has may be
+// right: a node that stood still does not know at once that it was replaced.
+func (a *account) confirm() error {
+	ctx, cancel := context.WithTimeout(a.shard.sys.ctx, a.policy().CommitTimeout)
+	defer cancel()
+	if err := a.shard.store.Barrier(ctx); err != nil {
+		return err
+	}
+	return a.load()
 }
 
 // learnLifetime takes a caller's word that the token stopped working, where

@@ -286,6 +286,24 @@ func TestLostRaceForTheRecordIsNotTheCallersProblem(t *testing.T) {
 	})
 }
 
+func TestWhoKnowsOfANewerGenerationIsNotRefusedByAnOwnerOfThePast(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		ref, _ := r.account("crm")
+		newer := uint64(2)
+		r.faults.set(func(f *faults) { f.barrier = func() error { return credential.ErrNotOwner } })
+		if _, err := r.system.Refresh(t.Context(), ref, &newer); !errors.Is(err, credential.ErrNotOwner) {
+			t.Errorf("an owner that was replaced answered %v", err)
+		}
+		r.faults.set(func(f *faults) { f.barrier = nil })
+		if _, err := r.system.Refresh(t.Context(), ref, &newer); !errors.Is(err, credential.ErrInvalid) {
+			t.Errorf("the owner answered %v", err)
+		}
+		if a := r.get(ref); a.Generation != 1 {
+			t.Errorf("it was refreshed to generation %d", a.Generation)
+		}
+	})
+}
+
 func TestWhoWaitsForTheOldCredentialGetsTheNewOneRefreshed(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		ref, _ := r.account("crm")
