@@ -40,8 +40,15 @@ type cluster struct {
 	secrets  []string // that were made meanwhile
 }
 
-// newCluster makes what nodes share. All of it is gone when t ends.
+// newCluster makes what nodes share, and a provider whose access tokens live so
+// short that accounts are refreshed all the time. All of it is gone when t ends.
 func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	return newClusterOf(t, accessTTL)
+}
+
+// newClusterOf is newCluster with another life of access tokens.
+func newClusterOf(t *testing.T, accessTTL time.Duration) *cluster {
 	t.Helper()
 	c := &cluster{t: t, dir: t.TempDir(), admin: "grantd_the-admin-key-of-a-test", http: &http.Client{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 30 * time.Second,

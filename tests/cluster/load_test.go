@@ -25,6 +25,8 @@ type load struct {
 	again func(error) bool
 
 	cancel                            context.CancelFunc
+	quiet                             atomic.Bool  // no refresh is asked for
+	asking                            atomic.Int64 // refreshes that are under way
 	done                              sync.WaitGroup
 	reads, refreshes, second, replica atomic.Int64
 
@@ -33,10 +35,11 @@ type load struct {
 }
 
 // callPause lies between two calls of one caller; refreshEach is how many reads
-// go by before it asks for a refresh.
+// go by before it asks for a refresh; readPatience bounds the wait for a token.
 const (
-	callPause   = 10 * time.Millisecond
-	refreshEach = 25
+	callPause    = 10 * time.Millisecond
+	refreshEach  = 25
+	readPatience = 3 * time.Second
 )
 
 // load begins to call. Its calls go to nodes, also while these do not run.
@@ -78,25 +81,49 @@ func (l *load) call(ctx context.Context, apis []*client.Client, number int) {
 		if token.Replica {
 			l.replica.Add(1)
 		}
-		if i/7%refreshEach != 0 || token.Replica {
-			continue
+		if i/7%refreshEach == 0 && !token.Replica {
+			l.refresh(ctx, apis, i, a, token)
 		}
-		err = l.at(apis, i, func(api *client.Client) error {
-			_, err := api.Refresh(ctx, a.name, &token.Generation)
-			return err
-		})
-		if err != nil {
-			l.fail(ctx, "refresh of "+a.name, err)
-			continue
-		}
-		l.refreshes.Add(1)
 	}
+}
+
+// refresh asks for a newer token than the one in hand.
+func (l *load) refresh(ctx context.Context, apis []*client.Client, i int, a account, token wire.Token) {
+	l.asking.Add(1)
+	defer l.asking.Add(-1)
+	if l.quiet.Load() {
+		return
+	}
+	err := l.at(apis, i, func(api *client.Client) error {
+		_, err := api.Refresh(ctx, a.name, &token.Generation)
+		return err
+	})
+	if err != nil {
+		l.fail(ctx, "refresh of "+a.name, err)
+		return
+	}
+	l.refreshes.Add(1)
+}
+
+// hush has nobody ask for a refresh any more, and returns when none is under
+// way: then a node can be killed and no answer of the provider is lost with it.
+func (l *load) hush() {
+	l.c.t.Helper()
+	l.quiet.Store(true)
+	l.c.eventually("no refresh is under way", func() error {
+		if n := l.asking.Load(); n > 0 {
+			return fmt.Errorf("%d are", n)
+		}
+		return nil
+	})
 }
 
 // token asks for a token and checks that it is a live one of the account's.
 func (l *load) token(ctx context.Context, apis []*client.Client, i int, a account) (token wire.Token, err error) {
 	err = l.at(apis, i, func(api *client.Client) error {
-		token, err = api.Token(ctx, a.name, time.Second)
+		asking, cancel := context.WithTimeout(ctx, readPatience)
+		defer cancel()
+		token, err = api.Token(asking, a.name, time.Second)
 		return err
 	})
 	if err == nil && l.c.grantOf(token) != a.grant {

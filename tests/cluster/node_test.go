@@ -203,10 +203,8 @@ func (n *node) stop() {
 func (n *node) kill() { _ = n.proc.Stop(os.Kill) }
 
 // pause is SIGSTOP, resume SIGCONT.
-func (n *node) pause()  { must(n.c.t, n.signal(syscall.SIGSTOP)) }
-func (n *node) resume() { must(n.c.t, n.signal(syscall.SIGCONT)) }
-
-func (n *node) signal(s syscall.Signal) error { return n.proc.Signal(s) }
+func (n *node) pause()  { must(n.c.t, n.proc.Signal(syscall.SIGSTOP)) }
+func (n *node) resume() { must(n.c.t, n.proc.Signal(syscall.SIGCONT)) }
 
 // says waits until the log holds a line with all the words, after a mark.
 func (n *node) says(from int, words ...string) {

@@ -25,7 +25,11 @@ func TestNoRequestFailsWhenNodesAreStopped(t *testing.T) {
 	l := c.load(accounts, c.nodes, 16, unbegun)
 	l.passes(200)
 	for _, n := range c.nodes {
+		mark := n.log.mark()
 		n.stop()
+		if moved := n.log.count(mark, `"msg":"placement"`, `"step":"transfer"`); moved < shards/len(c.nodes) {
+			t.Errorf("%s handed over %d shards before it went, and owned %d", n.name, moved, shards/len(c.nodes))
+		}
 		l.passes(200)
 		for _, m := range c.running() {
 			c.eventually("others own what the node owned", func() error { return m.owned(n) })

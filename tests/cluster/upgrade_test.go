@@ -7,11 +7,12 @@ import (
 
 // TestNodesAreUpgradedOneByOne: three nodes of the version before are replaced
 // by ones of this version, under load; then one of them goes back, and forth
-// again. Mixed, they refresh, and one takes over from the other when it dies.
+// again. Mixed, they refresh, and one takes over from the other when it dies or
+// stands still.
 func TestNodesAreUpgradedOneByOne(t *testing.T) {
 	t.Parallel()
 	before, now := grantdBefore(t), program(t, "grantd")
-	c := newCluster(t)
+	c := newClusterOf(t, time.Hour)
 	for _, n := range c.add("n1", "n2", "n3") {
 		n.binary = before
 		n.start()
@@ -35,14 +36,22 @@ func TestNodesAreUpgradedOneByOne(t *testing.T) {
 	// Mixed, two new and an old one; and new accounts, made at any of them.
 	accounts = append(accounts, c.connect("mixed", 9)...)
 	c.refreshAll(accounts)
+	l.hush()
 	for _, n := range []*node{c.nodes[2], c.nodes[0]} { // an old one, a new one
 		n.kill()
-		c.eventually("others own what the node owned", func() error { return c.running()[0].owned(n) })
+		c.eventually("others own what the node owned", func() error { return c.nodes[1].owned(n) })
 		l.passes(200)
 		c.checkGrants(t, accounts)
 		n.start()
 		c.settled()
 	}
+	c.nodes[2].pause()
+	c.eventually("others own what the node owned", func() error { return c.nodes[1].owned(c.nodes[2]) })
+	l.passes(20)
+	c.nodes[2].resume()
+	c.settled()
+	l.quiet.Store(false)
+	c.refreshAll(accounts)
 	change(c.nodes[2], now)
 	change(c.nodes[2], before) // and back
 	c.refreshAll(accounts)
