@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -282,6 +283,27 @@ func TestLeavingEndsWhereNobodyCouldTakeOver(t *testing.T) {
 		defer cancel()
 		if err := w.homes["n1"].placement.Leave(ctx); err == nil {
 			t.Error("nobody was ready, and it left without a word")
+		}
+	})
+}
+
+func TestNodesThatAreStoppedTogetherDoNotWaitForEachOther(t *testing.T) {
+	inLand(t, 8, func(t *testing.T, w *land) {
+		w.three()
+		begun := time.Now()
+		var all sync.WaitGroup
+		for _, name := range []string{"n1", "n2", "n3"} {
+			all.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				if err := w.homes[name].placement.Leave(ctx); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(begun); took > 3*time.Second {
+			t.Errorf("it took %v", took)
 		}
 	})
 }

@@ -54,7 +54,7 @@ func (p *Placement) handOverAll(ctx context.Context) (left int) {
 	var all sync.WaitGroup
 	slots := make(chan struct{}, handOverParallel)
 	for _, l := range groups {
-		if !slices.ContainsFunc(without(l.sight.Members.Voters, []string{l.sight.Self}), l.sight.living) {
+		if !slices.ContainsFunc(without(l.sight.Members.Voters, []string{l.sight.Self}), l.sight.stays) {
 			continue // nobody else could lead it
 		}
 		left++
@@ -70,6 +70,13 @@ func (p *Placement) handOverAll(ctx context.Context) (left int) {
 	}
 	all.Wait()
 	return left
+}
+
+// stays reports whether a node is alive, and not shutting down as far as it has
+// said: all nodes may be stopped at once, and none is to wait for the others.
+func (s Sight) stays(node string) bool {
+	applied, said := s.Applied[node]
+	return s.living(node) && (!said || applied != 0)
 }
 
 // successor returns the voter that should lead after this node: the one that
