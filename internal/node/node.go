@@ -44,7 +44,9 @@ type Node struct {
 	server   *http.Server
 	handler  atomic.Pointer[http.Handler]
 	listener net.Listener
+	visitors *visitors
 	closing  atomic.Bool // readiness ends before the listener does
+	last     atomic.Bool // the listener has ended, and connections are to
 	failed   chan error
 	served   chan struct{}
 }
@@ -59,15 +61,16 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{version: o.Version, listener: ln, failed: make(chan error, 1), served: make(chan struct{})}
+	n := &Node{version: o.Version, listener: ln, visitors: newVisitors(), failed: make(chan error, 1), served: make(chan struct{})}
 	n.answer(httpapi.Starting(o.Logger))
 	n.server = httpapi.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if n.closing.Load() {
+		if n.last.Load() {
 			w.Header().Set("Connection", "close") // the next request goes elsewhere
 		}
 		(*n.handler.Load()).ServeHTTP(w, r)
 	}))
 	n.server.ReadHeaderTimeout, n.server.IdleTimeout = c.HTTP.ReadHeaderTimeout, c.HTTP.IdleTimeout
+	n.server.ConnState = n.visitors.note
 	n.server.ErrorLog = slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug)
 	go n.serve()
 	if err := n.start(ctx, o); err != nil {
@@ -233,7 +236,7 @@ func (n *Node) removeNode(ctx context.Context, id string) (wire.NodeRemoval, err
 
 func (n *Node) serve() {
 	defer close(n.served)
-	if err := n.server.Serve(n.listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := n.server.Serve(n.listener); !errors.Is(err, http.ErrServerClosed) && !n.closing.Load() {
 		n.fail(fmt.Errorf("the API's listener stopped: %w", err))
 	}
 }
@@ -253,9 +256,12 @@ func (n *Node) Addr() string { return n.listener.Addr().String() }
 func (n *Node) Failed() <-chan error { return n.failed }
 
 // drainFor is how long a node of a cluster answers on when it is no longer ready,
-// so that a load balancer which looks every second sends it nothing any more: a
-// connection that comes while the listener closes is dropped without an answer.
+// so that a load balancer which looks every second sends it nothing any more.
 const drainFor = 2 * time.Second
+
+// lingerFor is how long it then waits for connections that are kept alive to be
+// used once more, and end with that.
+const lingerFor = time.Second
 
 // Close ends the node in order: it is no longer ready, what it owns is handed
 // over while it goes on answering, requests in flight are finished, then
@@ -263,19 +269,25 @@ const drainFor = 2 * time.Second
 // when ctx ends is cut off.
 func (n *Node) Close(ctx context.Context) error {
 	n.closing.Store(true)
-	drained := time.After(drainFor)
+	drained, linger := time.After(drainFor), time.Duration(0)
 	n.leave(ctx)
 	if n.core.cluster != nil {
+		linger = lingerFor
 		select {
 		case <-drained:
 		case <-ctx.Done():
 		}
 	}
-	err := n.server.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("requests were cut off: %w", err), n.server.Close())
+	err := n.listener.Close() // who comes now is refused, and asks another node
+	if errors.Is(err, net.ErrClosed) {
+		err = nil // it has failed
 	}
 	<-n.served
+	n.last.Store(true) // not before: callers would connect anew, while the listener closes
+	n.visitors.wait(ctx, linger)
+	if cut := n.server.Shutdown(ctx); cut != nil {
+		err = errors.Join(err, fmt.Errorf("requests were cut off: %w", cut), n.server.Close())
+	}
 	return errors.Join(err, n.core.Close(ctx))
 }
 
