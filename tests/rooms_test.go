@@ -67,6 +67,7 @@ var rooms = []room{
 		ours("catalog"), ours("envelope"), ours("storage"), ours("oauth"), ours("outbox"), ours("cluster"),
 		ours("actors"), ours("registry"), ours("httpapi"),
 	}},
+	{folder: "internal/node/nodetest"},
 	{folder: "internal/sim"},
 	{folder: "scripts"},
 	{folder: "tests"},
@@ -124,9 +125,14 @@ func packages(t *testing.T) map[string]pkg {
 	return all
 }
 
-func roomOf(folder string) (int, bool) {
-	i := slices.IndexFunc(rooms, func(r room) bool { return within(folder, r.folder) })
-	return i, i >= 0
+// roomOf finds the room that a folder lies in, the innermost of several.
+func roomOf(folder string) (at int, ok bool) {
+	for i, r := range rooms {
+		if within(folder, r.folder) && (!ok || len(r.folder) > len(rooms[at].folder)) {
+			at, ok = i, true
+		}
+	}
+	return at, ok
 }
 
 func TestPackagesImportOnlyWhatTheirRoomMay(t *testing.T) {
