@@ -94,6 +94,11 @@ func (tr *trial) judgeAccount(a *account, record record) error {
 			errs = append(errs, witness.Brokenf("it went to needs_reauth for %q, and nothing was done to its grant: %s", l.Reason, l))
 		}
 	}
+	for i, l := range a.history {
+		if l.What == credential.WhatOutcomeLost && a.integration == lasting {
+			tr.t.Logf("account %s lost its grant: %s", a.id, a.history[max(0, i-storyLines):i+1])
+		}
+	}
 	if attempt := lostThough(a.history, tr.kept); attempt != "" && a.integration == lasting {
 		errs = append(errs, witness.Brokenf("the answer to attempt %s lay in the journal of a node that came back, and it was lost", attempt))
 	}
@@ -293,8 +298,11 @@ func (tr *trial) judgeCounts() {
 	}
 }
 
-// storyTime is how much before and after is told.
-const storyTime = 3 * time.Second
+// How much before and after is told, in time and in lines of history.
+const (
+	storyTime  = 3 * time.Second
+	storyLines = 3
+)
 
 // story tells what happened to an account around the two times, for the report
 // of a failed test.
