@@ -227,14 +227,31 @@ const (
 // Event tells subscribers of a change of state. It is committed together with
 // the change.
 type Event struct {
-	ID     string // unique; receivers drop doubles by it
-	Type   EventType
+	ID   string // unique; receivers drop doubles by it
+	Type EventType
+	// Ref is the account; empty: the event is of no tenant, but of the
+	// integration itself. One without an ID is of its tenant.
 	Ref    Ref
 	At     time.Time
 	Reason string
 	// Generation of the account after the change.
 	Generation  uint64
 	Integration string
+}
+
+// EventPos is an event's place in the outbox of its group: 1 for the first, and
+// each later one has one more, in the order in which they were committed, the
+// same on every node. 0 is before the first. A gap between the position read
+// last and the next one tells how many events were dropped unread.
+type EventPos uint64
+
+// StoredEvent is an event in an outbox.
+type StoredEvent struct {
+	Pos EventPos
+	// Revision is the index of the entry that brought the event: of an account,
+	// the revision of its record at that moment.
+	Revision uint64
+	Event    Event
 }
 
 // EventType names an event, as webhooks and the event stream carry it.

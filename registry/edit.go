@@ -2,6 +2,8 @@ package registry
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"maps"
 	"net/url"
@@ -26,7 +28,8 @@ const (
 )
 
 // PutIntegration makes or replaces an integration. An empty secret keeps the
-// one that is stored. Editing mends: the integration is no longer broken.
+// one that is stored. Editing mends: the integration is no longer broken, and
+// where it was, credential.EventRecovered tells so.
 // Errors: credential.ErrInvalid with a reason, and those of the KV.
 func (r *Registry) PutIntegration(ctx context.Context, id string, spec IntegrationSpec, secret credential.Secret) (in *Integration, created bool, err error) {
 	if err := credential.CheckName("integration id", id); err != nil {
@@ -110,9 +113,10 @@ func (r *Registry) DeleteIntegration(ctx context.Context, id string) error {
 	return r.remove(ctx, prefixIntegration+id)
 }
 
-// MarkBroken records that the provider refuses the client itself, and why. It
-// does nothing where the version is not the current one: an operator may have
-// mended it meanwhile.
+// MarkBroken records that the provider refuses the client itself, and why, and
+// tells of it with credential.EventMisconfigured, in the same write. It does
+// nothing where the version is not the current one: an operator may have mended
+// it meanwhile.
 func (r *Registry) MarkBroken(ctx context.Context, id string, version uint64, reason string) error {
 	if len(reason) > maxReason {
 		reason = strings.ToValidUTF8(reason[:maxReason], "")
@@ -120,8 +124,9 @@ func (r *Registry) MarkBroken(ctx context.Context, id string, version uint64, re
 	return r.setBroken(ctx, id, version, true, reason)
 }
 
-// MarkRecovered records that the provider accepts the client again. It does
-// nothing where the version is not the current one.
+// MarkRecovered records that the provider accepts the client again, and tells of
+// it with credential.EventRecovered, in the same write. It does nothing where the
+// version is not the current one.
 func (r *Registry) MarkRecovered(ctx context.Context, id string, version uint64) error {
 	return r.setBroken(ctx, id, version, false, "")
 }
@@ -160,11 +165,60 @@ func (r *Registry) edit(ctx context.Context, id string, fn func(old *Integration
 		if len(b) > maxRecord {
 			return invalid("the integration takes %d bytes, at most %d are allowed; shorten its settings", len(b), maxRecord)
 		}
-		if _, err = r.kv.Put(ctx, key, rev, b); err == nil {
+		if events := changeOfHealth(old, in); events != nil {
+			_, err = r.kv.PutAndTell(ctx, key, rev, b, events)
+		} else {
+			_, err = r.kv.Put(ctx, key, rev, b)
+		}
+		if err == nil {
 			r.catchUp(ctx, key)
 		}
 		return err
 	})
+}
+
+// reasonEdited is why an integration recovered that an operator has changed: he
+// is believed to have mended it.
+const reasonEdited = "edited"
+
+// changeOfHealth is what is to be told of a change from old, which is nil for a
+// new integration; nil: nothing.
+func changeOfHealth(old, in *Integration) []credential.Event {
+	was := old != nil && old.Broken && !old.unusable
+	if was == in.Broken {
+		return nil
+	}
+	e := credential.Event{ID: newEventID(), Type: credential.EventMisconfigured, At: time.Now().UTC(), Reason: in.Reason, Integration: in.ID}
+	if was {
+		e.Type = credential.EventRecovered
+		if in.Version != old.Version {
+			e.Reason = reasonEdited
+		}
+	}
+	return []credential.Event{e}
+}
+
+// Emit adds events to the outbox beside the registry, of things that change no
+// state. Events without an ID or a time get one. Called again with the same IDs
+// after an error, it adds what receivers know for the same event; for errors see
+// [KV].
+func (r *Registry) Emit(ctx context.Context, events ...credential.Event) error {
+	events = slices.Clone(events)
+	for i := range events {
+		if events[i].ID == "" {
+			events[i].ID = newEventID()
+		}
+		if events[i].At.IsZero() {
+			events[i].At = time.Now().UTC()
+		}
+	}
+	return r.kv.Emit(ctx, events...)
+}
+
+func newEventID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
 }
 
 // stored reads an integration from the store; nil: there is none.

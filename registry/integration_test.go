@@ -77,6 +77,77 @@ func TestEditingKeepsTheSecretAndMends(t *testing.T) {
 	}
 }
 
+func TestEachChangeOfHealthIsToldOnceWithTheMark(t *testing.T) {
+	var refuse bool
+	kv, ctx := &registrytest.KV{Before: func(string) error {
+		if refuse {
+			return credential.ErrNoQuorum
+		}
+		return nil
+	}}, t.Context()
+	r, other := open(t, kv, nil), open(t, kv, nil)
+	if _, _, err := r.PutIntegration(ctx, "crm", spec(), credential.Secret{}); err != nil {
+		t.Fatal(err)
+	}
+	edit := func() error { _, _, err := other.PutIntegration(ctx, "crm", spec(), credential.Secret{}); return err }
+	for _, c := range []struct {
+		what   string
+		fn     func() error
+		want   credential.EventType // empty: none
+		reason string
+	}{
+		{"edited while well", edit, "", ""},
+		{"recovered while well", func() error { return r.MarkRecovered(ctx, "crm", 2) }, "", ""},
+		{"broken", func() error { return r.MarkBroken(ctx, "crm", 2, "invalid_client") }, credential.EventMisconfigured, "invalid_client"},
+		{"broken again", func() error { return r.MarkBroken(ctx, "crm", 2, "unauthorized_client") }, "", ""},
+		{"broken, says another node", func() error { return other.MarkBroken(ctx, "crm", 2, "invalid_client") }, "", ""},
+		{"recovered", func() error { return other.MarkRecovered(ctx, "crm", 2) }, credential.EventRecovered, ""},
+		{"recovered again", func() error { return r.MarkRecovered(ctx, "crm", 2) }, "", ""},
+		{"broken, of the version before", func() error { return r.MarkBroken(ctx, "crm", 1, "late") }, "", ""},
+		{"broken anew", func() error { return r.MarkBroken(ctx, "crm", 2, "invalid_client") }, credential.EventMisconfigured, "invalid_client"},
+		{"edited while broken", edit, credential.EventRecovered, "edited"},
+		{"not there", func() error { return r.MarkBroken(ctx, "nosuch", 1, "invalid_client") }, "", ""},
+	} {
+		before := len(kv.Events())
+		if err := c.fn(); err != nil {
+			t.Fatalf("%s: %v", c.what, err)
+		}
+		got := kv.Events()[before:]
+		if c.want == "" {
+			if len(got) != 0 {
+				t.Errorf("%s: told %+v", c.what, got)
+			}
+			continue
+		}
+		if len(got) != 1 || got[0].Type != c.want || got[0].Integration != "crm" || got[0].Reason != c.reason || got[0].Ref != (credential.Ref{}) || got[0].ID == "" || got[0].At.IsZero() {
+			t.Errorf("%s: told %+v", c.what, got)
+		}
+	}
+	// What cannot be written is not told.
+	refuse = true
+	before := len(kv.Events())
+	if err := r.MarkBroken(ctx, "crm", 3, "invalid_client"); !errors.Is(err, credential.ErrNoQuorum) {
+		t.Errorf("without a quorum: %v", err)
+	}
+	if got := kv.Events()[before:]; len(got) != 0 {
+		t.Errorf("told of what was not written: %+v", got)
+	}
+}
+
+func TestEmittedEventsGetWhatTheyLack(t *testing.T) {
+	kv := &registrytest.KV{}
+	r := open(t, kv, nil)
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	whole := credential.Event{ID: "e1", Type: "link:denied", Ref: credential.Ref{Tenant: "acme"}, At: at, Integration: "crm"}
+	if err := r.Emit(t.Context(), whole, credential.Event{Type: "link:failed"}); err != nil {
+		t.Fatal(err)
+	}
+	got := kv.Events()
+	if len(got) != 2 || got[0] != whole || got[1].ID == "" || got[1].At.IsZero() {
+		t.Errorf("emitted %+v", got)
+	}
+}
+
 func TestBadIntegrationIsRefusedAndChangesNothing(t *testing.T) {
 	r := open(t, &registrytest.KV{}, nil)
 	for name, change := range map[string]func(*registry.IntegrationSpec){

@@ -21,6 +21,13 @@ type KV interface {
 	// credential.ErrConflict, and returns the new revision. It ends with ctx;
 	// credential.ErrUnknownOutcome: the value may have been written.
 	Put(ctx context.Context, key string, expect uint64, value []byte) (rev uint64, err error)
+	// PutAndTell writes a value as Put does and adds events to the outbox beside
+	// the keys, in one write: both are done, or neither.
+	PutAndTell(ctx context.Context, key string, expect uint64, value []byte, events []credential.Event) (rev uint64, err error)
+	// Emit adds events that come without a change of state.
+	// credential.ErrUnknownOutcome: they may have been added, and receivers drop
+	// doubles by their ids.
+	Emit(ctx context.Context, events ...credential.Event) error
 	// Delete removes a key if it is at the expected revision; errors as of Put.
 	Delete(ctx context.Context, key string, expect uint64) error
 	// OnChange has fn called with keys that were written, on whatever node, once

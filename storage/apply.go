@@ -26,6 +26,7 @@ type Command struct {
 type Result struct {
 	Index    uint64 // the revision of all that the command wrote
 	Conflict bool   // a check failed: nothing was changed
+	Appended bool   // a list was appended to: the outbox is the only one
 	// Err is ErrBadBatch where the entry could not be read: nothing was changed,
 	// and every other node found the same.
 	Err error
@@ -133,6 +134,7 @@ func (m *machine) run(applied *Applied, entries []Command) ([]Result, error) {
 				return nil, fmt.Errorf("entry %d: %w", e.Index, err)
 			}
 			results[i].Conflict = conflict
+			results[i].Appended = err == nil && !conflict && len(m.parts.Appends) > 0
 		}
 		if e.Conf != nil {
 			applied.ConfIndex, applied.Conf = e.Index, bytes.Clone(e.Conf)

@@ -95,6 +95,6 @@ func addHistory(b *Batch, c *credential.Change) {
 
 func addEvents(b *Batch, c *credential.Change) {
 	for i := range c.Events {
-		b.Appends = append(b.Appends, Append{Prefix: []byte{tagEvent}, Value: encodeEvent(&c.Events[i]), Keep: OutboxEvents})
+		b.Appends = append(b.Appends, AppendEvent(&c.Events[i]))
 	}
 }

@@ -340,18 +340,18 @@ func TestEventsAreNumberedWithoutGapsInOrder(t *testing.T) {
 	if first, last, err := g.EventBounds(); first != 1 || last != 0 || err != nil {
 		t.Errorf("bounds of an empty outbox: %d, %d, %v", first, last, err)
 	}
-	var want []StoredEvent
+	var want []credential.StoredEvent
 	for i := range 30 {
 		r, n := ref(i), i%4
 		es := events(r, n)
 		change(t, g, uint64(i+1), credential.Change{Ref: r, After: account(r, t0), Events: es})
 		for _, e := range es {
-			want = append(want, StoredEvent{EventPos(len(want) + 1), uint64(i + 1), e})
+			want = append(want, credential.StoredEvent{Pos: credential.EventPos(len(want) + 1), Revision: uint64(i + 1), Event: e})
 		}
 	}
-	var got []StoredEvent
+	var got []credential.StoredEvent
 	for {
-		after := EventPos(len(got))
+		after := credential.EventPos(len(got))
 		page, err := g.Events(after, 7)
 		if err != nil {
 			t.Fatal(err)
@@ -364,7 +364,7 @@ func TestEventsAreNumberedWithoutGapsInOrder(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("\n got %v\nwant %v", got, want)
 	}
-	if none, err := g.Events(^EventPos(0), 10); err != nil || len(none) != 0 {
+	if none, err := g.Events(^credential.EventPos(0), 10); err != nil || len(none) != 0 {
 		t.Errorf("after the last position there is: %v, %v", none, err)
 	}
 }

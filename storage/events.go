@@ -9,35 +9,26 @@ import (
 	"github.com/grantd/grantd/storage/storagepb"
 )
 
-// EventPos is an event's place in its shard's outbox: 1 for the first, and each
-// later one has one more, in the order in which they were committed, the same
-// on every node. 0 is before the first. A gap between the position read last
-// and the next one tells how many events were dropped unread.
-type EventPos uint64
-
-// StoredEvent is an event in the outbox.
-type StoredEvent struct {
-	Pos EventPos
-	// Revision is the index of the entry that brought the event: the revision of
-	// the account's record at that moment.
-	Revision uint64
-	Event    credential.Event
+// AppendEvent is the part of a batch that adds an event to the group's outbox.
+func AppendEvent(e *credential.Event) Append {
+	return Append{Prefix: []byte{tagEvent}, Value: encodeEvent(e), Keep: OutboxEvents}
 }
 
 // Events returns up to limit events after the given position, in order. It
 // finds its place at once, however many older events were dropped.
-func (g *Group) Events(after EventPos, limit int) ([]StoredEvent, error) {
-	if limit <= 0 || after == ^EventPos(0) {
+func (g *Group) Events(after credential.EventPos, limit int) ([]credential.StoredEvent, error) {
+	if limit <= 0 {
 		return nil, nil
 	}
-	first, _, err := g.EventBounds()
-	if err != nil {
+	first, last, err := g.EventBounds()
+	if err != nil || after >= last {
 		return nil, err
 	}
+	// The meta group has keys of other kinds, too, which may sort close by.
 	prefix := []byte{tagEvent}
-	lo := appendNumber(prefix, uint64(max(after+1, first)))
-	var events []StoredEvent
-	err = g.Scan(lo, prefixEnd(prefix), func(key, value []byte, rev uint64) (bool, error) {
+	lo, hi := appendNumber(prefix, uint64(max(after+1, first))), appendNumber(prefix, uint64(last)+1)
+	var events []credential.StoredEvent
+	err = g.Scan(lo, hi, func(key, value []byte, rev uint64) (bool, error) {
 		if len(key) != 1+8 {
 			return false, damaged("key of the outbox", fmt.Errorf("%d bytes", len(key)))
 		}
@@ -45,7 +36,7 @@ func (g *Group) Events(after EventPos, limit int) ([]StoredEvent, error) {
 		if err != nil {
 			return false, err
 		}
-		events = append(events, StoredEvent{EventPos(binary.BigEndian.Uint64(key[1:])), rev, e})
+		events = append(events, credential.StoredEvent{Pos: credential.EventPos(binary.BigEndian.Uint64(key[1:])), Revision: rev, Event: e})
 		return len(events) < limit, nil
 	})
 	if err != nil {
@@ -56,11 +47,11 @@ func (g *Group) Events(after EventPos, limit int) ([]StoredEvent, error) {
 
 // EventBounds returns the positions of the oldest event that is kept and of the
 // newest one; 1 and 0 for an outbox that never had one.
-func (g *Group) EventBounds() (first, last EventPos, err error) {
+func (g *Group) EventBounds() (first, last credential.EventPos, err error) {
 	b := storagepb.ListBounds{First: 1}
 	err = g.view([]byte{tagEvent}, func(v []byte, _ uint64) error { return decodeBounds(v, &b) })
 	if errors.Is(err, ErrNotFound) {
 		err = nil
 	}
-	return EventPos(b.First), EventPos(b.Last), err
+	return credential.EventPos(b.First), credential.EventPos(b.Last), err
 }

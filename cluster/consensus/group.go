@@ -56,7 +56,7 @@ func newGroup(id uint16, h *Host) *Group {
 	if id == MetaGroup {
 		changed = &h.metaChanged // KV.OnChange outlives the group
 	}
-	g.machine = &machine{state: g.state, db: h.cfg.DB, ledger: g.ledger, changed: changed, members: g.members}
+	g.machine = &machine{state: g.state, db: h.cfg.DB, ledger: g.ledger, changed: changed, members: g.members, grown: &h.grown[h.bellOf(id)]}
 	g.snaps = &snapshots{state: g.state, spool: h.spool, gate: &g.store}
 	return g
 }

@@ -27,6 +27,7 @@ type Host struct {
 	done        sync.WaitGroup                      // the goroutines that stop ends
 	metaChanged atomic.Pointer[func(keys [][]byte)] // see KV.OnChange
 	ops         gate                                // openings and closings of single groups
+	grown       []bell                              // see Outbox.Grown
 
 	mu     sync.RWMutex
 	groups map[uint16]*Group // open
@@ -56,7 +57,7 @@ func Open(cfg Config) (*Host, error) {
 		return nil, fmt.Errorf("consensus: %w", err)
 	}
 	h := &Host{
-		cfg: cfg, spool: spool, boot: newBoot(), feed: newFeed(), stop: make(chan struct{}),
+		cfg: cfg, spool: spool, boot: newBoot(), feed: newFeed(), stop: make(chan struct{}), grown: make([]bell, cfg.Shards+1),
 		groups: make(map[uint16]*Group), ending: make(map[uint16]*Group), busy: make(map[uint16]bool),
 	}
 	h.done.Go(func() { h.feed.run(h.stop) })

@@ -68,6 +68,31 @@ func (kv *KV) Put(ctx context.Context, key string, expect uint64, value []byte) 
 	return kv.write(ctx, key, expect, storage.Batch{Puts: []storage.Put{{Key: []byte(key), Value: value}}})
 }
 
+// PutAndTell writes a value as Put does and adds events to the group's outbox,
+// in one entry: both are done, or neither. Errors are those of Put.
+func (kv *KV) PutAndTell(ctx context.Context, key string, expect uint64, value []byte, events []credential.Event) (rev uint64, err error) {
+	return kv.write(ctx, key, expect, storage.Batch{Puts: []storage.Put{{Key: []byte(key), Value: value}}, Appends: appends(events)})
+}
+
+// Emit adds events to the group's outbox. Errors are those of [Group.Propose].
+func (kv *KV) Emit(ctx context.Context, events ...credential.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	if _, err := kv.propose(ctx, storage.Batch{Appends: appends(events)}); err != nil {
+		return fmt.Errorf("add %d events: %w", len(events), err)
+	}
+	return nil
+}
+
+func appends(events []credential.Event) []storage.Append {
+	all := make([]storage.Append, len(events))
+	for i := range events {
+		all[i] = storage.AppendEvent(&events[i])
+	}
+	return all
+}
+
 // Delete removes a key if it is at the expected revision; errors as of [KV.Put].
 func (kv *KV) Delete(ctx context.Context, key string, expect uint64) error {
 	_, err := kv.write(ctx, key, expect, storage.Batch{Deletes: [][]byte{[]byte(key)}})
@@ -75,18 +100,26 @@ func (kv *KV) Delete(ctx context.Context, key string, expect uint64) error {
 }
 
 func (kv *KV) write(ctx context.Context, key string, expect uint64, b storage.Batch) (uint64, error) {
+	b.Checks = []storage.Check{{Key: []byte(key), Revision: expect}}
+	rev, err := kv.propose(ctx, b)
+	if err != nil {
+		return 0, fmt.Errorf("write key %q: %w", key, err)
+	}
+	return rev, nil
+}
+
+func (kv *KV) propose(ctx context.Context, b storage.Batch) (rev uint64, err error) {
 	g, err := kv.h.open(MetaGroup)
 	if err != nil {
 		return 0, err
 	}
-	b.Checks = []storage.Check{{Key: []byte(key), Revision: expect}}
 	data, err := b.Encode()
 	if err != nil {
 		return 0, err
 	}
 	r, err := g.Propose(ctx, data)
 	if err != nil {
-		return 0, fmt.Errorf("write key %q: %w", key, err)
+		return 0, err
 	}
 	return r.Index, nil
 }

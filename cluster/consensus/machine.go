@@ -20,6 +20,7 @@ type machine struct {
 	ledger  *ledger
 	changed *atomic.Pointer[func(keys [][]byte)] // nil inside: nobody asks for keys
 	members *bell                                // rings when the configuration has changed
+	grown   *bell                                // rings when the outbox has grown
 }
 
 var _ raft.BatchingFSM = (*machine)(nil)
@@ -51,6 +52,9 @@ func (m *machine) ApplyBatch(entries []*raft.Log) []any {
 	m.tell(commands, results)
 	if slices.ContainsFunc(commands, func(c storage.Command) bool { return c.Conf != nil }) {
 		m.members.ring()
+	}
+	if slices.ContainsFunc(results, func(r storage.Result) bool { return r.Appended }) {
+		m.grown.ring()
 	}
 	m.ledger.answer(entries, results)
 	return make([]any, len(entries))
@@ -107,6 +111,7 @@ func (m *machine) Restore(in io.ReadCloser) error {
 		(*changed)(nil)
 	}
 	m.members.ring()
+	m.grown.ring()
 	return nil
 }
 

@@ -122,6 +122,7 @@ func (h *Host) start(id uint16, s Start) (*Group, error) {
 	h.mu.Lock()
 	h.groups[id] = g
 	h.mu.Unlock()
+	g.machine.grown.ring()
 	// Raft waits for the watcher as soon as it leads, so that nobody hears of a
 	// group that Group does not know.
 	g.done.Go(g.watch)

@@ -15,6 +15,8 @@ type MetaStore interface {
 	Get(key string) (value []byte, rev uint64, err error)
 	Scan(prefix string, fn func(key string, value []byte, rev uint64) error) error
 	Put(ctx context.Context, key string, expect uint64, value []byte) (rev uint64, err error)
+	PutAndTell(ctx context.Context, key string, expect uint64, value []byte, events []credential.Event) (rev uint64, err error)
+	Emit(ctx context.Context, events ...credential.Event) error
 	Delete(ctx context.Context, key string, expect uint64) error
 	OnChange(fn func(keys []string))
 }
@@ -22,6 +24,8 @@ type MetaStore interface {
 // MetaPeers writes at another node: see rpc.Peers.
 type MetaPeers interface {
 	Put(ctx context.Context, node, key string, expect uint64, value []byte) (rev uint64, err error)
+	PutAndTell(ctx context.Context, node, key string, expect uint64, value []byte, events []credential.Event) (rev uint64, err error)
+	Emit(ctx context.Context, node string, events ...credential.Event) error
 	Delete(ctx context.Context, node, key string, expect uint64) error
 }
 
@@ -59,18 +63,52 @@ func (m *Meta) Counters() *Counters { return m.router.Counters() }
 // Put writes a value if the key is at the expected revision and returns the new
 // one; see registry.KV.
 func (m *Meta) Put(ctx context.Context, key string, expect uint64, value []byte) (uint64, error) {
-	ctx, cancel := m.router.bounded(ctx)
-	defer cancel()
-	rev, err := change(ctx, m.router, &request[uint64]{
+	return m.put(ctx, key, &request[uint64]{
 		local: func(ctx context.Context) (uint64, error) { return m.MetaStore.Put(ctx, key, expect, value) },
 		remote: func(ctx context.Context, node string) (uint64, error) {
 			return m.peers.Put(ctx, node, key, expect, value)
 		},
 	})
+}
+
+// PutAndTell writes a value and adds events, in one write; see registry.KV. A
+// leader of a version that knows no events refuses both, with
+// rpc.ErrUnimplemented.
+func (m *Meta) PutAndTell(ctx context.Context, key string, expect uint64, value []byte, events []credential.Event) (uint64, error) {
+	return m.put(ctx, key, &request[uint64]{
+		local: func(ctx context.Context) (uint64, error) {
+			return m.MetaStore.PutAndTell(ctx, key, expect, value, events)
+		},
+		remote: func(ctx context.Context, node string) (uint64, error) {
+			return m.peers.PutAndTell(ctx, node, key, expect, value, events)
+		},
+	})
+}
+
+func (m *Meta) put(ctx context.Context, key string, q *request[uint64]) (uint64, error) {
+	ctx, cancel := m.router.bounded(ctx)
+	defer cancel()
+	rev, err := change(ctx, m.router, q)
 	if err == nil {
 		m.await(ctx, key, func(have uint64) bool { return have >= rev })
 	}
 	return rev, err
+}
+
+// Emit adds events; see registry.KV.
+func (m *Meta) Emit(ctx context.Context, events ...credential.Event) error {
+	ctx, cancel := m.router.bounded(ctx)
+	defer cancel()
+	_, err := change(ctx, m.router, &request[struct{}]{
+		repeat: twice, // whoever reads them drops doubles
+		local: func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, m.MetaStore.Emit(ctx, events...)
+		},
+		remote: func(ctx context.Context, node string) (struct{}, error) {
+			return struct{}{}, m.peers.Emit(ctx, node, events...)
+		},
+	})
+	return err
 }
 
 // Delete removes a key if it is at the expected revision; see registry.KV.

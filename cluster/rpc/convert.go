@@ -185,3 +185,34 @@ func fromStatus(s *rpcpb.Status) []GroupStatus {
 	}
 	return out
 }
+
+func toEvents(events []credential.Event) []*rpcpb.Event {
+	out := make([]*rpcpb.Event, len(events))
+	for i := range events {
+		out[i] = toEvent(&events[i])
+	}
+	return out
+}
+
+func toEvent(e *credential.Event) *rpcpb.Event {
+	out := &rpcpb.Event{Id: e.ID, Type: string(e.Type), At: toTime(e.At), Reason: e.Reason, Generation: e.Generation, Integration: e.Integration}
+	if e.Ref != (credential.Ref{}) {
+		out.Ref = toRef(e.Ref)
+	}
+	return out
+}
+
+func fromEvents(events []*rpcpb.Event) []credential.Event {
+	out := make([]credential.Event, len(events))
+	for i, e := range events {
+		out[i] = fromEvent(e)
+	}
+	return out
+}
+
+func fromEvent(e *rpcpb.Event) credential.Event {
+	return credential.Event{
+		ID: e.GetId(), Type: credential.EventType(e.GetType()), Ref: fromRef(e.GetRef()), At: fromTime(e.GetAt()), Reason: e.GetReason(),
+		Generation: e.GetGeneration(), Integration: e.GetIntegration(),
+	}
+}

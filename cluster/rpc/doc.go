@@ -95,6 +95,9 @@ type KV interface {
 	// new one. Errors are those of registry.KV, or credential.ErrNotOwner.
 	Put(ctx context.Context, key string, expect uint64, value []byte) (rev uint64, err error)
 	Delete(ctx context.Context, key string, expect uint64) error
+	// PutAndTell also adds events to the group's outbox, and Emit does only that.
+	PutAndTell(ctx context.Context, key string, expect uint64, value []byte, events []credential.Event) (rev uint64, err error)
+	Emit(ctx context.Context, events ...credential.Event) error
 }
 
 // Founding is how a cluster comes to be and grows. The values are opaque here;

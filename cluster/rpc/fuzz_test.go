@@ -45,16 +45,20 @@ func (nobody) History(context.Context, credential.Ref, uint64, int) (credential.
 func (nobody) Offer(context.Context, []byte) (bool, error)                 { return false, credential.ErrNotOwner }
 func (nobody) Fate(FateQuery) Fate                                         { return Fate{} }
 func (nobody) Put(context.Context, string, uint64, []byte) (uint64, error) { return 0, nil }
-func (nobody) Delete(context.Context, string, uint64) error                { return credential.ErrNotOwner }
-func (nobody) Join(context.Context, string, []byte) ([]byte, error)        { return nil, nil }
-func (nobody) Promise(context.Context, string, []byte) ([]byte, error)     { return nil, nil }
-func (nobody) Release(context.Context, string, []byte) ([]byte, error)     { return nil, nil }
-func (nobody) Status(context.Context, []uint16) ([]GroupStatus, error)     { return nil, nil }
-func (nobody) Authenticate(string) (Key, bool)                             { return nobody{}, true }
-func (nobody) Can(string) bool                                             { return true }
-func (nobody) SeesTenant(string) bool                                      { return true }
-func (nobody) SeesIntegration(string) bool                                 { return true }
-func (nobody) Scope() (string, bool)                                       { return "acme", false }
+func (nobody) PutAndTell(context.Context, string, uint64, []byte, []credential.Event) (uint64, error) {
+	return 0, nil
+}
+func (nobody) Emit(context.Context, ...credential.Event) error         { return nil }
+func (nobody) Delete(context.Context, string, uint64) error            { return credential.ErrNotOwner }
+func (nobody) Join(context.Context, string, []byte) ([]byte, error)    { return nil, nil }
+func (nobody) Promise(context.Context, string, []byte) ([]byte, error) { return nil, nil }
+func (nobody) Release(context.Context, string, []byte) ([]byte, error) { return nil, nil }
+func (nobody) Status(context.Context, []uint16) ([]GroupStatus, error) { return nil, nil }
+func (nobody) Authenticate(string) (Key, bool)                         { return nobody{}, true }
+func (nobody) Can(string) bool                                         { return true }
+func (nobody) SeesTenant(string) bool                                  { return true }
+func (nobody) SeesIntegration(string) bool                             { return true }
+func (nobody) Scope() (string, bool)                                   { return "acme", false }
 
 // FuzzAnyRequestIsAnswered also shows that nothing in a message makes the
 // server panic: the fuzzer would see it.

@@ -225,6 +225,19 @@ func (p *Peers) Put(ctx context.Context, node, key string, expect uint64, value 
 	return p.write(ctx, node, &rpcpb.Request{Kind: &rpcpb.Request_KvPut{KvPut: &rpcpb.PutRequest{Key: key, Expect: expect, Value: value}}})
 }
 
+// PutAndTell asks the leader of the meta group to write a value and to add
+// events; see registry.KV. ErrUnimplemented: it is too old to, and did neither.
+func (p *Peers) PutAndTell(ctx context.Context, node, key string, expect uint64, value []byte, events []credential.Event) (rev uint64, err error) {
+	put := &rpcpb.PutRequest{Key: key, Expect: expect, Value: value}
+	return p.write(ctx, node, &rpcpb.Request{Kind: &rpcpb.Request_KvTell{KvTell: &rpcpb.TellRequest{Put: put, Events: toEvents(events)}}})
+}
+
+// Emit asks the leader of the meta group to add events; errors as of PutAndTell.
+func (p *Peers) Emit(ctx context.Context, node string, events ...credential.Event) error {
+	_, err := p.write(ctx, node, &rpcpb.Request{Kind: &rpcpb.Request_KvTell{KvTell: &rpcpb.TellRequest{Events: toEvents(events)}}})
+	return err
+}
+
 // Delete asks the leader of the meta group to remove a key; see registry.KV.
 func (p *Peers) Delete(ctx context.Context, node, key string, expect uint64) error {
 	_, err := p.write(ctx, node, &rpcpb.Request{Kind: &rpcpb.Request_KvDelete{KvDelete: &rpcpb.DeleteRequest{Key: key, Expect: expect}}})

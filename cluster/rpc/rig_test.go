@@ -204,6 +204,12 @@ func (w *world) Put(_ context.Context, key string, expect uint64, value []byte) 
 	return 9, w.asked(key, expect, string(value))
 }
 
+func (w *world) PutAndTell(_ context.Context, key string, expect uint64, value []byte, events []credential.Event) (uint64, error) {
+	return 9, w.asked(key, expect, string(value), events)
+}
+
+func (w *world) Emit(_ context.Context, events ...credential.Event) error { return w.asked(events) }
+
 func (w *world) Delete(_ context.Context, key string, expect uint64) error {
 	return w.asked(key, expect)
 }

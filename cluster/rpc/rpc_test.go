@@ -39,6 +39,10 @@ func calls() []call {
 	copied := tok
 	copied.Replica = true
 	fate := rpc.FateQuery{Ref: crm, Attempt: "at", Boot: "boot", Generation: 6}
+	told := []credential.Event{
+		{ID: "e1", Type: credential.EventMisconfigured, At: noon, Reason: "invalid_client", Integration: "github"},
+		{ID: "e2", Type: credential.EventAuthError, Ref: crm, At: noon, Reason: "r", Generation: 7, Integration: "github"},
+	}
 	return []call{
 		{"token", func(ctx context.Context, p *rpc.Peers) (any, error) { return p.Token(ctx, "n2", crm, time.Minute) }, []any{crm, time.Minute}, tok},
 		{"replica token", func(ctx context.Context, p *rpc.Peers) (any, error) { return p.ReplicaToken(ctx, "n2", crm, 0) }, []any{crm, time.Duration(0)}, copied},
@@ -63,6 +67,10 @@ func calls() []call {
 		{"put", func(ctx context.Context, p *rpc.Peers) (any, error) {
 			return p.Put(ctx, "n2", "setting/x", 3, []byte(canary))
 		}, []any{"setting/x", uint64(3), canary}, uint64(9)},
+		{"put and tell", func(ctx context.Context, p *rpc.Peers) (any, error) {
+			return p.PutAndTell(ctx, "n2", "setting/x", 3, []byte(canary), told)
+		}, []any{"setting/x", uint64(3), canary, told}, uint64(9)},
+		{"emit", func(ctx context.Context, p *rpc.Peers) (any, error) { return nil, p.Emit(ctx, "n2", told...) }, []any{told}, nil},
 		{"delete", func(ctx context.Context, p *rpc.Peers) (any, error) { return nil, p.Delete(ctx, "n2", "setting/x", 3) }, []any{"setting/x", uint64(3)}, nil},
 		{"join", func(ctx context.Context, p *rpc.Peers) (any, error) { return p.Join(ctx, "n2", []byte("me")) }, []any{"n1", "me"}, []byte("welcome")},
 		{"promise", func(ctx context.Context, p *rpc.Peers) (any, error) { return p.Promise(ctx, "n2", []byte("c1")) }, []any{"n1", "c1"}, []byte("promised")},

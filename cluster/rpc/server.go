@@ -108,7 +108,7 @@ func (v *Services) knowing(node string, req *rpcpb.Request, err error) error {
 	}
 	n := &NotOwner{Node: node}
 	switch k := req.GetKind().(type) {
-	case *rpcpb.Request_KvPut, *rpcpb.Request_KvDelete, *rpcpb.Request_Join:
+	case *rpcpb.Request_KvPut, *rpcpb.Request_KvTell, *rpcpb.Request_KvDelete, *rpcpb.Request_Join:
 		if v.MetaLeader != nil {
 			n.Leader, n.Term = v.MetaLeader()
 		}
@@ -177,6 +177,11 @@ func (v *Services) forNode(ctx context.Context, peer string, req *rpcpb.Request)
 			return nil, errNotReady
 		}
 		return written(v.KV.Put(ctx, k.KvPut.GetKey(), k.KvPut.GetExpect(), k.KvPut.GetValue()))
+	case *rpcpb.Request_KvTell:
+		if v.KV == nil {
+			return nil, errNotReady
+		}
+		return v.tell(ctx, k.KvTell)
 	case *rpcpb.Request_KvDelete:
 		if v.KV == nil {
 			return nil, errNotReady
@@ -197,6 +202,15 @@ func (v *Services) forNode(ctx context.Context, peer string, req *rpcpb.Request)
 		return nil, &refusal{rpcpb.Code_CODE_FORBIDDEN, "a node merges its lists itself"}
 	}
 	return nil, errUnknown
+}
+
+// tell adds events to the meta group's outbox, with a write or without.
+func (v *Services) tell(ctx context.Context, r *rpcpb.TellRequest) (*rpcpb.Response, error) {
+	events := fromEvents(r.GetEvents())
+	if p := r.GetPut(); p != nil {
+		return written(v.KV.PutAndTell(ctx, p.GetKey(), p.GetExpect(), p.GetValue(), events))
+	}
+	return written(0, v.KV.Emit(ctx, events...))
 }
 
 // aboutAccount answers another node's request about one account.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/grantd/grantd/cluster/consensus"
 	"github.com/grantd/grantd/cluster/gossip"
+	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/registry"
 )
 
@@ -27,6 +28,15 @@ const (
 // Put implements registry.KV.
 func (s spreadKV) Put(ctx context.Context, key string, expect uint64, value []byte) (rev uint64, err error) {
 	rev, err = s.KV.Put(ctx, key, expect, value)
+	if err == nil {
+		s.cl.spread(ctx)
+	}
+	return rev, err
+}
+
+// PutAndTell implements registry.KV.
+func (s spreadKV) PutAndTell(ctx context.Context, key string, expect uint64, value []byte, events []credential.Event) (rev uint64, err error) {
+	rev, err = s.KV.PutAndTell(ctx, key, expect, value, events)
 	if err == nil {
 		s.cl.spread(ctx)
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/grantd/grantd/bench/strict"
 	"github.com/grantd/grantd/credential"
-	"github.com/grantd/grantd/storage"
 )
 
 // Evidence is what happened in a run: as the provider and the wire saw it, as
@@ -37,7 +36,7 @@ type Case struct {
 	Book   Book
 	Record *credential.Account       // nil: there is none
 	Lines  []credential.NumberedLine // oldest first
-	Events []storage.StoredEvent     // oldest first
+	Events []credential.StoredEvent  // oldest first
 	Final  Final
 }
 

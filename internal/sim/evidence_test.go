@@ -8,7 +8,6 @@ import (
 
 	"github.com/grantd/grantd/bench/strict"
 	"github.com/grantd/grantd/credential"
-	"github.com/grantd/grantd/storage"
 )
 
 // blameless is evidence of a run in which nothing went wrong: an account is
@@ -31,8 +30,8 @@ func blameless() *Evidence {
 	line := func(n uint64, what credential.What, reason string, generation uint64) credential.NumberedLine {
 		return credential.NumberedLine{Number: n, Line: credential.Line{What: what, Reason: reason, Generation: generation}}
 	}
-	event := func(pos storage.EventPos, id string, t credential.EventType, reason string, generation uint64) storage.StoredEvent {
-		return storage.StoredEvent{Pos: pos, Event: credential.Event{ID: id, Type: t, Ref: ref, Reason: reason, Generation: generation}}
+	event := func(pos credential.EventPos, id string, t credential.EventType, reason string, generation uint64) credential.StoredEvent {
+		return credential.StoredEvent{Pos: pos, Event: credential.Event{ID: id, Type: t, Ref: ref, Reason: reason, Generation: generation}}
 	}
 	lines := []credential.NumberedLine{
 		line(0, credential.WhatCreated, "", 1), line(1, credential.WhatRefreshed, "", 2), line(2, credential.WhatRefreshed, "", 3),
@@ -60,7 +59,7 @@ func blameless() *Evidence {
 			},
 			Record: &credential.Account{Ref: ref, State: credential.StateActive, Generation: 5, NextRefreshAt: at(100)},
 			Lines:  lines,
-			Events: []storage.StoredEvent{
+			Events: []credential.StoredEvent{
 				event(1, "e1", credential.EventCreated, "", 1), event(2, "e2", credential.EventAuthError, codeDead, 3), event(3, "e3", credential.EventReactivated, "", 4),
 			},
 			Final: Final{Generation: 5, Token: "b5", Live: true},

@@ -34,7 +34,7 @@ func (w *World) collect(e *Evidence) (err error) {
 			return err
 		}
 	}
-	events := make(map[credential.Ref][]storage.StoredEvent)
+	events := make(map[credential.Ref][]credential.StoredEvent)
 	for shard, g := range groups {
 		first, last, err := g.EventBounds()
 		if err != nil {

@@ -30,6 +30,7 @@ type KV struct {
 	mu      sync.Mutex
 	last    uint64
 	entries map[string]entry
+	events  []credential.Event
 	changed []func([]string)
 }
 
@@ -73,6 +74,29 @@ func (kv *KV) Scan(prefix string, fn func(string, []byte, uint64) error) error {
 // Put implements registry.KV.
 func (kv *KV) Put(_ context.Context, key string, expect uint64, value []byte) (uint64, error) {
 	return kv.write(key, expect, func() { kv.entries[key] = entry{bytes.Clone(value), kv.last} })
+}
+
+// PutAndTell implements registry.KV.
+func (kv *KV) PutAndTell(_ context.Context, key string, expect uint64, value []byte, events []credential.Event) (uint64, error) {
+	return kv.write(key, expect, func() {
+		kv.entries[key] = entry{bytes.Clone(value), kv.last}
+		kv.events = append(kv.events, events...)
+	})
+}
+
+// Emit implements registry.KV.
+func (kv *KV) Emit(_ context.Context, events ...credential.Event) error {
+	kv.mu.Lock()
+	defer kv.mu.Unlock()
+	kv.events = append(kv.events, events...)
+	return nil
+}
+
+// Events returns what the outbox holds, oldest first.
+func (kv *KV) Events() []credential.Event {
+	kv.mu.Lock()
+	defer kv.mu.Unlock()
+	return slices.Clone(kv.events)
 }
 
 // Delete implements registry.KV.

@@ -229,6 +229,7 @@ type Request struct {
 	//	*Request_Promise
 	//	*Request_Release
 	//	*Request_Status
+	//	*Request_KvTell
 	Kind          isRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -472,6 +473,15 @@ func (x *Request) GetStatus() *StatusRequest {
 	return nil
 }
 
+func (x *Request) GetKvTell() *TellRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_KvTell); ok {
+			return x.KvTell
+		}
+	}
+	return nil
+}
+
 type isRequest_Kind interface {
 	isRequest_Kind()
 }
@@ -559,6 +569,10 @@ type Request_Status struct {
 	Status *StatusRequest `protobuf:"bytes,41,opt,name=status,proto3,oneof"`
 }
 
+type Request_KvTell struct {
+	KvTell *TellRequest `protobuf:"bytes,42,opt,name=kv_tell,json=kvTell,proto3,oneof"`
+}
+
 func (*Request_Hello) isRequest_Kind() {}
 
 func (*Request_Cancel) isRequest_Kind() {}
@@ -598,6 +612,8 @@ func (*Request_Promise) isRequest_Kind() {}
 func (*Request_Release) isRequest_Kind() {}
 
 func (*Request_Status) isRequest_Kind() {}
+
+func (*Request_KvTell) isRequest_Kind() {}
 
 type Response struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2573,6 +2589,153 @@ func (x *PutRequest) GetValue() []byte {
 	return nil
 }
 
+// TellRequest adds events to the outbox of the meta group and, where put is
+// there, writes that in the same entry.
+type TellRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Put           *PutRequest            `protobuf:"bytes,1,opt,name=put,proto3" json:"put,omitempty"`
+	Events        []*Event               `protobuf:"bytes,2,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TellRequest) Reset() {
+	*x = TellRequest{}
+	mi := &file_rpc_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TellRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TellRequest) ProtoMessage() {}
+
+func (x *TellRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TellRequest.ProtoReflect.Descriptor instead.
+func (*TellRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *TellRequest) GetPut() *PutRequest {
+	if x != nil {
+		return x.Put
+	}
+	return nil
+}
+
+func (x *TellRequest) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+// Event is an event as its outbox holds it.
+type Event struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Type          string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	Ref           *Ref                   `protobuf:"bytes,3,opt,name=ref,proto3" json:"ref,omitempty"` // absent: of no tenant
+	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Generation    uint64                 `protobuf:"varint,6,opt,name=generation,proto3" json:"generation,omitempty"`
+	Integration   string                 `protobuf:"bytes,7,opt,name=integration,proto3" json:"integration,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_rpc_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_rpc_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Event) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Event) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Event) GetRef() *Ref {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
+}
+
+func (x *Event) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Event) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Event) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Event) GetIntegration() string {
+	if x != nil {
+		return x.Integration
+	}
+	return ""
+}
+
 type DeleteRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -2583,7 +2746,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_rpc_proto_msgTypes[28]
+	mi := &file_rpc_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2595,7 +2758,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[28]
+	mi := &file_rpc_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2608,7 +2771,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{28}
+	return file_rpc_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeleteRequest) GetKey() string {
@@ -2634,7 +2797,7 @@ type Written struct {
 
 func (x *Written) Reset() {
 	*x = Written{}
-	mi := &file_rpc_proto_msgTypes[29]
+	mi := &file_rpc_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2646,7 +2809,7 @@ func (x *Written) String() string {
 func (*Written) ProtoMessage() {}
 
 func (x *Written) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[29]
+	mi := &file_rpc_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2659,7 +2822,7 @@ func (x *Written) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Written.ProtoReflect.Descriptor instead.
 func (*Written) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{29}
+	return file_rpc_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Written) GetRevision() uint64 {
@@ -2678,7 +2841,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_rpc_proto_msgTypes[30]
+	mi := &file_rpc_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +2853,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[30]
+	mi := &file_rpc_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +2866,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{30}
+	return file_rpc_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *JoinRequest) GetRecord() []byte {
@@ -2722,7 +2885,7 @@ type Joined struct {
 
 func (x *Joined) Reset() {
 	*x = Joined{}
-	mi := &file_rpc_proto_msgTypes[31]
+	mi := &file_rpc_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2734,7 +2897,7 @@ func (x *Joined) String() string {
 func (*Joined) ProtoMessage() {}
 
 func (x *Joined) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[31]
+	mi := &file_rpc_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2747,7 +2910,7 @@ func (x *Joined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Joined.ProtoReflect.Descriptor instead.
 func (*Joined) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{31}
+	return file_rpc_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Joined) GetAnswer() []byte {
@@ -2766,7 +2929,7 @@ type PromiseRequest struct {
 
 func (x *PromiseRequest) Reset() {
 	*x = PromiseRequest{}
-	mi := &file_rpc_proto_msgTypes[32]
+	mi := &file_rpc_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2778,7 +2941,7 @@ func (x *PromiseRequest) String() string {
 func (*PromiseRequest) ProtoMessage() {}
 
 func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[32]
+	mi := &file_rpc_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2791,7 +2954,7 @@ func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromiseRequest.ProtoReflect.Descriptor instead.
 func (*PromiseRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{32}
+	return file_rpc_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PromiseRequest) GetPromise() []byte {
@@ -2810,7 +2973,7 @@ type Promised struct {
 
 func (x *Promised) Reset() {
 	*x = Promised{}
-	mi := &file_rpc_proto_msgTypes[33]
+	mi := &file_rpc_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2822,7 +2985,7 @@ func (x *Promised) String() string {
 func (*Promised) ProtoMessage() {}
 
 func (x *Promised) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[33]
+	mi := &file_rpc_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2835,7 +2998,7 @@ func (x *Promised) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promised.ProtoReflect.Descriptor instead.
 func (*Promised) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{33}
+	return file_rpc_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Promised) GetAnswer() []byte {
@@ -2854,7 +3017,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_rpc_proto_msgTypes[34]
+	mi := &file_rpc_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2866,7 +3029,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[34]
+	mi := &file_rpc_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2879,7 +3042,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{34}
+	return file_rpc_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *StatusRequest) GetGroups() []uint32 {
@@ -2898,7 +3061,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_rpc_proto_msgTypes[35]
+	mi := &file_rpc_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2910,7 +3073,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[35]
+	mi := &file_rpc_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2923,7 +3086,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{35}
+	return file_rpc_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Status) GetGroups() []*GroupStatus {
@@ -2949,7 +3112,7 @@ type GroupStatus struct {
 
 func (x *GroupStatus) Reset() {
 	*x = GroupStatus{}
-	mi := &file_rpc_proto_msgTypes[36]
+	mi := &file_rpc_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2961,7 +3124,7 @@ func (x *GroupStatus) String() string {
 func (*GroupStatus) ProtoMessage() {}
 
 func (x *GroupStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[36]
+	mi := &file_rpc_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2974,7 +3137,7 @@ func (x *GroupStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStatus.ProtoReflect.Descriptor instead.
 func (*GroupStatus) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{36}
+	return file_rpc_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GroupStatus) GetGroup() uint32 {
@@ -3037,7 +3200,7 @@ var File_rpc_proto protoreflect.FileDescriptor
 
 const file_rpc_proto_rawDesc = "" +
 	"\n" +
-	"\trpc.proto\x12\rgrantd.rpc.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\t\n" +
+	"\trpc.proto\x12\rgrantd.rpc.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\t\n" +
 	"\aRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -3065,7 +3228,8 @@ const file_rpc_proto_rawDesc = "" +
 	"\x04join\x18& \x01(\v2\x1a.grantd.rpc.v1.JoinRequestH\x00R\x04join\x129\n" +
 	"\apromise\x18' \x01(\v2\x1d.grantd.rpc.v1.PromiseRequestH\x00R\apromise\x129\n" +
 	"\arelease\x18( \x01(\v2\x1d.grantd.rpc.v1.PromiseRequestH\x00R\arelease\x126\n" +
-	"\x06status\x18) \x01(\v2\x1c.grantd.rpc.v1.StatusRequestH\x00R\x06statusB\x06\n" +
+	"\x06status\x18) \x01(\v2\x1c.grantd.rpc.v1.StatusRequestH\x00R\x06status\x125\n" +
+	"\akv_tell\x18* \x01(\v2\x1a.grantd.rpc.v1.TellRequestH\x00R\x06kvTellB\x06\n" +
 	"\x04kind\"\xff\x05\n" +
 	"\bResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
@@ -3225,7 +3389,20 @@ const file_rpc_proto_rawDesc = "" +
 	"PutRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06expect\x18\x02 \x01(\x04R\x06expect\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\fR\x05value\"9\n" +
+	"\x05value\x18\x03 \x01(\fR\x05value\"h\n" +
+	"\vTellRequest\x12+\n" +
+	"\x03put\x18\x01 \x01(\v2\x19.grantd.rpc.v1.PutRequestR\x03put\x12,\n" +
+	"\x06events\x18\x02 \x03(\v2\x14.grantd.rpc.v1.EventR\x06events\"\xd7\x01\n" +
+	"\x05Event\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12$\n" +
+	"\x03ref\x18\x03 \x01(\v2\x12.grantd.rpc.v1.RefR\x03ref\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x06 \x01(\x04R\n" +
+	"generation\x12 \n" +
+	"\vintegration\x18\a \x01(\tR\vintegration\"9\n" +
 	"\rDeleteRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06expect\x18\x02 \x01(\x04R\x06expect\"%\n" +
@@ -3291,7 +3468,7 @@ func file_rpc_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_rpc_proto_goTypes = []any{
 	(Code)(0),                     // 0: grantd.rpc.v1.Code
 	(Fate_State)(0),               // 1: grantd.rpc.v1.Fate.State
@@ -3323,16 +3500,18 @@ var file_rpc_proto_goTypes = []any{
 	(*OfferRequest)(nil),          // 27: grantd.rpc.v1.OfferRequest
 	(*Taken)(nil),                 // 28: grantd.rpc.v1.Taken
 	(*PutRequest)(nil),            // 29: grantd.rpc.v1.PutRequest
-	(*DeleteRequest)(nil),         // 30: grantd.rpc.v1.DeleteRequest
-	(*Written)(nil),               // 31: grantd.rpc.v1.Written
-	(*JoinRequest)(nil),           // 32: grantd.rpc.v1.JoinRequest
-	(*Joined)(nil),                // 33: grantd.rpc.v1.Joined
-	(*PromiseRequest)(nil),        // 34: grantd.rpc.v1.PromiseRequest
-	(*Promised)(nil),              // 35: grantd.rpc.v1.Promised
-	(*StatusRequest)(nil),         // 36: grantd.rpc.v1.StatusRequest
-	(*Status)(nil),                // 37: grantd.rpc.v1.Status
-	(*GroupStatus)(nil),           // 38: grantd.rpc.v1.GroupStatus
-	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
+	(*TellRequest)(nil),           // 30: grantd.rpc.v1.TellRequest
+	(*Event)(nil),                 // 31: grantd.rpc.v1.Event
+	(*DeleteRequest)(nil),         // 32: grantd.rpc.v1.DeleteRequest
+	(*Written)(nil),               // 33: grantd.rpc.v1.Written
+	(*JoinRequest)(nil),           // 34: grantd.rpc.v1.JoinRequest
+	(*Joined)(nil),                // 35: grantd.rpc.v1.Joined
+	(*PromiseRequest)(nil),        // 36: grantd.rpc.v1.PromiseRequest
+	(*Promised)(nil),              // 37: grantd.rpc.v1.Promised
+	(*StatusRequest)(nil),         // 38: grantd.rpc.v1.StatusRequest
+	(*Status)(nil),                // 39: grantd.rpc.v1.Status
+	(*GroupStatus)(nil),           // 40: grantd.rpc.v1.GroupStatus
+	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
 }
 var file_rpc_proto_depIdxs = []int32{
 	4,  // 0: grantd.rpc.v1.Request.hello:type_name -> grantd.rpc.v1.ClientHello
@@ -3350,59 +3529,64 @@ var file_rpc_proto_depIdxs = []int32{
 	25, // 12: grantd.rpc.v1.Request.fate:type_name -> grantd.rpc.v1.FateRequest
 	27, // 13: grantd.rpc.v1.Request.offer:type_name -> grantd.rpc.v1.OfferRequest
 	29, // 14: grantd.rpc.v1.Request.kv_put:type_name -> grantd.rpc.v1.PutRequest
-	30, // 15: grantd.rpc.v1.Request.kv_delete:type_name -> grantd.rpc.v1.DeleteRequest
-	32, // 16: grantd.rpc.v1.Request.join:type_name -> grantd.rpc.v1.JoinRequest
-	34, // 17: grantd.rpc.v1.Request.promise:type_name -> grantd.rpc.v1.PromiseRequest
-	34, // 18: grantd.rpc.v1.Request.release:type_name -> grantd.rpc.v1.PromiseRequest
-	36, // 19: grantd.rpc.v1.Request.status:type_name -> grantd.rpc.v1.StatusRequest
-	5,  // 20: grantd.rpc.v1.Response.hello:type_name -> grantd.rpc.v1.ServerHello
-	9,  // 21: grantd.rpc.v1.Response.go_away:type_name -> grantd.rpc.v1.GoAway
-	8,  // 22: grantd.rpc.v1.Response.pong:type_name -> grantd.rpc.v1.Pong
-	10, // 23: grantd.rpc.v1.Response.error:type_name -> grantd.rpc.v1.Error
-	14, // 24: grantd.rpc.v1.Response.token:type_name -> grantd.rpc.v1.Token
-	18, // 25: grantd.rpc.v1.Response.account:type_name -> grantd.rpc.v1.Account
-	17, // 26: grantd.rpc.v1.Response.imported:type_name -> grantd.rpc.v1.Imported
-	20, // 27: grantd.rpc.v1.Response.history:type_name -> grantd.rpc.v1.History
-	23, // 28: grantd.rpc.v1.Response.page:type_name -> grantd.rpc.v1.Page
-	26, // 29: grantd.rpc.v1.Response.fate:type_name -> grantd.rpc.v1.Fate
-	28, // 30: grantd.rpc.v1.Response.taken:type_name -> grantd.rpc.v1.Taken
-	31, // 31: grantd.rpc.v1.Response.written:type_name -> grantd.rpc.v1.Written
-	33, // 32: grantd.rpc.v1.Response.joined:type_name -> grantd.rpc.v1.Joined
-	35, // 33: grantd.rpc.v1.Response.promised:type_name -> grantd.rpc.v1.Promised
-	37, // 34: grantd.rpc.v1.Response.status:type_name -> grantd.rpc.v1.Status
-	0,  // 35: grantd.rpc.v1.Error.code:type_name -> grantd.rpc.v1.Code
-	11, // 36: grantd.rpc.v1.Error.unavailable:type_name -> grantd.rpc.v1.Unavailable
-	12, // 37: grantd.rpc.v1.TokenRequest.ref:type_name -> grantd.rpc.v1.Ref
-	39, // 38: grantd.rpc.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
-	12, // 39: grantd.rpc.v1.RefreshRequest.ref:type_name -> grantd.rpc.v1.Ref
-	12, // 40: grantd.rpc.v1.ImportRequest.ref:type_name -> grantd.rpc.v1.Ref
-	39, // 41: grantd.rpc.v1.ImportRequest.expires_at:type_name -> google.protobuf.Timestamp
-	18, // 42: grantd.rpc.v1.Imported.account:type_name -> grantd.rpc.v1.Account
-	12, // 43: grantd.rpc.v1.Account.ref:type_name -> grantd.rpc.v1.Ref
-	39, // 44: grantd.rpc.v1.Account.expires_at:type_name -> google.protobuf.Timestamp
-	39, // 45: grantd.rpc.v1.Account.refresh_expires_at:type_name -> google.protobuf.Timestamp
-	39, // 46: grantd.rpc.v1.Account.next_refresh_at:type_name -> google.protobuf.Timestamp
-	39, // 47: grantd.rpc.v1.Account.last_refresh_at:type_name -> google.protobuf.Timestamp
-	39, // 48: grantd.rpc.v1.Account.created_at:type_name -> google.protobuf.Timestamp
-	39, // 49: grantd.rpc.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
-	12, // 50: grantd.rpc.v1.HistoryRequest.ref:type_name -> grantd.rpc.v1.Ref
-	21, // 51: grantd.rpc.v1.History.lines:type_name -> grantd.rpc.v1.Line
-	39, // 52: grantd.rpc.v1.Line.at:type_name -> google.protobuf.Timestamp
-	12, // 53: grantd.rpc.v1.ListRequest.after:type_name -> grantd.rpc.v1.Ref
-	18, // 54: grantd.rpc.v1.Page.accounts:type_name -> grantd.rpc.v1.Account
-	12, // 55: grantd.rpc.v1.Page.next:type_name -> grantd.rpc.v1.Ref
-	22, // 56: grantd.rpc.v1.ShardPageRequest.list:type_name -> grantd.rpc.v1.ListRequest
-	12, // 57: grantd.rpc.v1.FateRequest.ref:type_name -> grantd.rpc.v1.Ref
-	1,  // 58: grantd.rpc.v1.Fate.state:type_name -> grantd.rpc.v1.Fate.State
-	12, // 59: grantd.rpc.v1.OfferRequest.ref:type_name -> grantd.rpc.v1.Ref
-	38, // 60: grantd.rpc.v1.Status.groups:type_name -> grantd.rpc.v1.GroupStatus
-	2,  // 61: grantd.rpc.v1.Actors.Exchange:input_type -> grantd.rpc.v1.Request
-	3,  // 62: grantd.rpc.v1.Actors.Exchange:output_type -> grantd.rpc.v1.Response
-	62, // [62:63] is the sub-list for method output_type
-	61, // [61:62] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	32, // 15: grantd.rpc.v1.Request.kv_delete:type_name -> grantd.rpc.v1.DeleteRequest
+	34, // 16: grantd.rpc.v1.Request.join:type_name -> grantd.rpc.v1.JoinRequest
+	36, // 17: grantd.rpc.v1.Request.promise:type_name -> grantd.rpc.v1.PromiseRequest
+	36, // 18: grantd.rpc.v1.Request.release:type_name -> grantd.rpc.v1.PromiseRequest
+	38, // 19: grantd.rpc.v1.Request.status:type_name -> grantd.rpc.v1.StatusRequest
+	30, // 20: grantd.rpc.v1.Request.kv_tell:type_name -> grantd.rpc.v1.TellRequest
+	5,  // 21: grantd.rpc.v1.Response.hello:type_name -> grantd.rpc.v1.ServerHello
+	9,  // 22: grantd.rpc.v1.Response.go_away:type_name -> grantd.rpc.v1.GoAway
+	8,  // 23: grantd.rpc.v1.Response.pong:type_name -> grantd.rpc.v1.Pong
+	10, // 24: grantd.rpc.v1.Response.error:type_name -> grantd.rpc.v1.Error
+	14, // 25: grantd.rpc.v1.Response.token:type_name -> grantd.rpc.v1.Token
+	18, // 26: grantd.rpc.v1.Response.account:type_name -> grantd.rpc.v1.Account
+	17, // 27: grantd.rpc.v1.Response.imported:type_name -> grantd.rpc.v1.Imported
+	20, // 28: grantd.rpc.v1.Response.history:type_name -> grantd.rpc.v1.History
+	23, // 29: grantd.rpc.v1.Response.page:type_name -> grantd.rpc.v1.Page
+	26, // 30: grantd.rpc.v1.Response.fate:type_name -> grantd.rpc.v1.Fate
+	28, // 31: grantd.rpc.v1.Response.taken:type_name -> grantd.rpc.v1.Taken
+	33, // 32: grantd.rpc.v1.Response.written:type_name -> grantd.rpc.v1.Written
+	35, // 33: grantd.rpc.v1.Response.joined:type_name -> grantd.rpc.v1.Joined
+	37, // 34: grantd.rpc.v1.Response.promised:type_name -> grantd.rpc.v1.Promised
+	39, // 35: grantd.rpc.v1.Response.status:type_name -> grantd.rpc.v1.Status
+	0,  // 36: grantd.rpc.v1.Error.code:type_name -> grantd.rpc.v1.Code
+	11, // 37: grantd.rpc.v1.Error.unavailable:type_name -> grantd.rpc.v1.Unavailable
+	12, // 38: grantd.rpc.v1.TokenRequest.ref:type_name -> grantd.rpc.v1.Ref
+	41, // 39: grantd.rpc.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	12, // 40: grantd.rpc.v1.RefreshRequest.ref:type_name -> grantd.rpc.v1.Ref
+	12, // 41: grantd.rpc.v1.ImportRequest.ref:type_name -> grantd.rpc.v1.Ref
+	41, // 42: grantd.rpc.v1.ImportRequest.expires_at:type_name -> google.protobuf.Timestamp
+	18, // 43: grantd.rpc.v1.Imported.account:type_name -> grantd.rpc.v1.Account
+	12, // 44: grantd.rpc.v1.Account.ref:type_name -> grantd.rpc.v1.Ref
+	41, // 45: grantd.rpc.v1.Account.expires_at:type_name -> google.protobuf.Timestamp
+	41, // 46: grantd.rpc.v1.Account.refresh_expires_at:type_name -> google.protobuf.Timestamp
+	41, // 47: grantd.rpc.v1.Account.next_refresh_at:type_name -> google.protobuf.Timestamp
+	41, // 48: grantd.rpc.v1.Account.last_refresh_at:type_name -> google.protobuf.Timestamp
+	41, // 49: grantd.rpc.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	41, // 50: grantd.rpc.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
+	12, // 51: grantd.rpc.v1.HistoryRequest.ref:type_name -> grantd.rpc.v1.Ref
+	21, // 52: grantd.rpc.v1.History.lines:type_name -> grantd.rpc.v1.Line
+	41, // 53: grantd.rpc.v1.Line.at:type_name -> google.protobuf.Timestamp
+	12, // 54: grantd.rpc.v1.ListRequest.after:type_name -> grantd.rpc.v1.Ref
+	18, // 55: grantd.rpc.v1.Page.accounts:type_name -> grantd.rpc.v1.Account
+	12, // 56: grantd.rpc.v1.Page.next:type_name -> grantd.rpc.v1.Ref
+	22, // 57: grantd.rpc.v1.ShardPageRequest.list:type_name -> grantd.rpc.v1.ListRequest
+	12, // 58: grantd.rpc.v1.FateRequest.ref:type_name -> grantd.rpc.v1.Ref
+	1,  // 59: grantd.rpc.v1.Fate.state:type_name -> grantd.rpc.v1.Fate.State
+	12, // 60: grantd.rpc.v1.OfferRequest.ref:type_name -> grantd.rpc.v1.Ref
+	29, // 61: grantd.rpc.v1.TellRequest.put:type_name -> grantd.rpc.v1.PutRequest
+	31, // 62: grantd.rpc.v1.TellRequest.events:type_name -> grantd.rpc.v1.Event
+	12, // 63: grantd.rpc.v1.Event.ref:type_name -> grantd.rpc.v1.Ref
+	41, // 64: grantd.rpc.v1.Event.at:type_name -> google.protobuf.Timestamp
+	40, // 65: grantd.rpc.v1.Status.groups:type_name -> grantd.rpc.v1.GroupStatus
+	2,  // 66: grantd.rpc.v1.Actors.Exchange:input_type -> grantd.rpc.v1.Request
+	3,  // 67: grantd.rpc.v1.Actors.Exchange:output_type -> grantd.rpc.v1.Response
+	67, // [67:68] is the sub-list for method output_type
+	66, // [66:67] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_rpc_proto_init() }
@@ -3431,6 +3615,7 @@ func file_rpc_proto_init() {
 		(*Request_Promise)(nil),
 		(*Request_Release)(nil),
 		(*Request_Status)(nil),
+		(*Request_KvTell)(nil),
 	}
 	file_rpc_proto_msgTypes[1].OneofWrappers = []any{
 		(*Response_Hello)(nil),
@@ -3456,7 +3641,7 @@ func file_rpc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_proto_rawDesc), len(file_rpc_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   37,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
