@@ -63,7 +63,7 @@ const revokeTries = 3
 func (sh *shard) revoke(old credential.Account) {
 	refresh, access, err := sh.openBoth(sh.sys.ctx, old)
 	if err == nil {
-		err = sh.revokeTokens(old.Integration, refresh, access)
+		err = sh.revokeTokens(requestFor(&old, refresh, access))
 	}
 	if err == nil {
 		return
@@ -78,22 +78,22 @@ func (a *account) revokeLate(j *job) {
 	if j.grant == nil || a.rec.State != credential.StateDisconnected {
 		return
 	}
-	sh, grant, integration := a.shard, j.grant, a.rec.Integration
+	sh, req := a.shard, requestFor(&a.rec, j.grant.RefreshToken, j.grant.AccessToken)
 	sh.sys.calls.Go(func() {
-		if err := sh.revokeTokens(integration, grant.RefreshToken, grant.AccessToken); err != nil {
+		if err := sh.revokeTokens(req); err != nil {
 			sh.sys.counters.RevocationsFailed.Add(1)
-			sh.sys.log.Warn("grant could not be revoked at the provider", "account", a.ref.String(), "integration", integration, "err", err)
+			sh.sys.log.Warn("grant could not be revoked at the provider", "account", a.ref.String(), "integration", req.Integration, "err", err)
 			sh.noteRevocation(a.ref)
 		}
 	})
 }
 
 // revokeTokens asks the provider, a few times.
-func (sh *shard) revokeTokens(integration string, refresh, access credential.Secret) (err error) {
+func (sh *shard) revokeTokens(r credential.TokenRequest) (err error) {
 	sys := sh.sys
 	for try := 1; try <= revokeTries; try++ {
 		ctx, cancel := context.WithTimeout(sys.ctx, sys.policy.CallTimeout)
-		err = sys.provider.Revoke(ctx, integration, refresh, access)
+		err = sys.provider.Revoke(ctx, r)
 		cancel()
 		if err == nil || try == revokeTries || !worthRepeating(err) || !sys.sleep(sys.policy.backoff(try, rand.Float64())) {
 			return err

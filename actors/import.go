@@ -1,9 +1,12 @@
 package actors
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -48,6 +51,9 @@ func (a *account) tryImport(what credential.Import) error {
 	if a.exists && (a.rec.Integration != what.Integration || a.rec.Kind != what.Kind) {
 		return &credential.Unavailable{Err: credential.ErrExists, Reason: fmt.Sprintf("it is of type %s and integration %s, which an import does not change", a.rec.Kind, a.rec.Integration)}
 	}
+	if err := a.mayImport(what, in); err != nil {
+		return err
+	}
 	after, err := a.imported(what, in)
 	if err != nil {
 		return err
@@ -58,10 +64,39 @@ func (a *account) tryImport(what credential.Import) error {
 		word, events = credential.WhatCreated, a.events(credential.EventCreated, &after)
 	case a.rec.State != credential.StateActive:
 		word, events = credential.WhatReactivated, a.events(credential.EventReactivated, &after)
+	case what.Reauthorise:
+		word = credential.WhatReauthorised
 	}
 	line := a.lines(word, "", "")
 	line[0].Generation = after.Generation
 	return a.commit(after, line, events)
+}
+
+// mayImport refuses variables that cannot be, and another person than the one
+// whose grant the account held.
+func (a *account) mayImport(what credential.Import, in Integration) error {
+	if a.otherIdentity(what) && !what.AllowOtherIdentity {
+		return &credential.Unavailable{Err: credential.ErrOtherIdentity, Reason: "the provider names another user than the one who connected the account"}
+	}
+	if err := credential.CheckFacts(what.Facts); err != nil {
+		return err
+	}
+	variables := what.Variables
+	if variables == nil {
+		variables = a.rec.Variables
+	}
+	if in.CheckVariables != nil {
+		return in.CheckVariables(what.Kind, variables)
+	}
+	if len(variables) > 0 {
+		return &credential.Unavailable{Err: credential.ErrInvalid, Reason: "variables: this integration's provider has none"}
+	}
+	return nil
+}
+
+// otherIdentity reports whether the provider names another user than before.
+func (a *account) otherIdentity(what credential.Import) bool {
+	return len(a.rec.Subject) > 0 && len(what.Subject) > 0 && !bytes.Equal(a.rec.Subject, what.Subject)
 }
 
 // imported is the account's record with the new credentials, sealed. A claim
@@ -75,13 +110,14 @@ func (a *account) imported(what credential.Import, in Integration) (credential.A
 	after.Provider = in.Provider
 	after.State, after.Reason = credential.StateActive, ""
 	after.Generation++
-	after.Username, after.TokenType = what.Username, ""
+	after.Username, after.TokenType = what.Username, what.TokenType
 	if what.Kind.Refreshes() {
-		after.TokenType = "Bearer"
+		after.TokenType = cmp.Or(what.TokenType, "Bearer")
 	}
 	after.Scopes = slices.Clone(what.Scopes)
+	a.describe(&after, what)
 	after.ExpiresAt, after.ExpiryAssumed = what.ExpiresAt, false
-	after.LastRefreshAt, after.RefreshExpiresAt, after.LearnedLifetime = time.Time{}, time.Time{}, 0
+	after.LastRefreshAt, after.RefreshExpiresAt, after.LearnedLifetime = time.Time{}, what.RefreshExpiresAt, 0
 	after.Failures, after.Refusals = 0, 0
 	after.UpdatedAt = now
 
@@ -106,6 +142,24 @@ func (a *account) imported(what credential.Import, in Integration) (credential.A
 	}
 	after.NextRefreshAt = nextRefresh(&after, circumstances{policy: sys.policy, integration: in, now: now, draw: rand.Float64()})
 	return after, nil
+}
+
+// describe puts into the record what the import tells of the account besides
+// credentials. What it does not tell stays; the facts of another person go.
+func (a *account) describe(after *credential.Account, what credential.Import) {
+	if a.otherIdentity(what) {
+		after.Facts = nil
+	}
+	after.Facts = credential.MergeFacts(after.Facts, what.Facts)
+	if what.RequestedScopes != nil {
+		after.RequestedScopes = slices.Clone(what.RequestedScopes)
+	}
+	if what.Variables != nil {
+		after.Variables = maps.Clone(what.Variables)
+	}
+	if len(what.Subject) > 0 {
+		after.Subject = slices.Clone(what.Subject)
+	}
 }
 
 // answerServed answers those who wait and whom the new credential serves; the

@@ -46,12 +46,13 @@ type Provider interface {
 	// Refresh trades the refresh token for a new grant or, for client
 	// credentials, fetches a new one (the refresh token is empty then). ctx
 	// carries the deadline after which no byte of the request may be written.
-	Refresh(ctx context.Context, integration string, kind credential.Kind, refreshToken credential.Secret, scopes []string) (credential.Grant, error)
-	// Lifetime asks how long an access token will live, for providers that do
+	Refresh(ctx context.Context, r credential.TokenRequest) (credential.Grant, error)
+	// Lifetime asks how long the access token will live, for providers that do
 	// not tell with the answer; 0: cannot be told.
-	Lifetime(ctx context.Context, integration string, accessToken credential.Secret) time.Duration
-	// Revoke ends a grant at the provider, where it has a way to.
-	Revoke(ctx context.Context, integration string, refreshToken, accessToken credential.Secret) error
+	Lifetime(ctx context.Context, r credential.TokenRequest) time.Duration
+	// Revoke ends the grant of refresh and access token at the provider, where
+	// it has a way to.
+	Revoke(ctx context.Context, r credential.TokenRequest) error
 }
 
 // Integration is what the actors need to know about an OAuth client
@@ -77,6 +78,9 @@ type Integration struct {
 	Burst         int
 	// Concurrency bounds the token requests in flight; 0: the default.
 	Concurrency int
+	// CheckVariables says whether an account of this kind can have these
+	// variables: credential.ErrInvalid with what is wrong. nil: it has none.
+	CheckVariables func(kind credential.Kind, variables map[string]string) error
 }
 
 // Integrations looks up integrations and marks them.

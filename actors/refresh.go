@@ -284,7 +284,7 @@ func (sh *shard) ask(ctx context.Context, rec credential.Account, old credential
 	if deadline, _ := ctx.Deadline(); !sh.sys.attempts.send(attempt, deadline) {
 		return nil, &credential.Failure{Class: credential.Transient, Code: codeNotSent, Detail: "the claim was over before the request was sent"}
 	}
-	grant, err := sh.sys.provider.Refresh(ctx, rec.Integration, rec.Kind, old, rec.Scopes)
+	grant, err := sh.sys.provider.Refresh(ctx, requestFor(&rec, old, credential.Secret{}))
 	if err == nil {
 		return &grant, nil
 	}
@@ -292,6 +292,18 @@ func (sh *shard) ask(ctx context.Context, rec credential.Account, old credential
 		return nil, f
 	}
 	return nil, &credential.Failure{Class: credential.Ambiguous, Code: "internal", Detail: "the request failed in an unknown way", Sent: true}
+}
+
+// requestFor is what the provider is asked about an account.
+func requestFor(rec *credential.Account, refresh, access credential.Secret) credential.TokenRequest {
+	scopes := rec.Scopes
+	if rec.RequestedScopes != nil {
+		scopes = rec.RequestedScopes
+	}
+	return credential.TokenRequest{
+		Integration: rec.Integration, Kind: rec.Kind, RefreshToken: refresh, AccessToken: access,
+		Scopes: scopes, Variables: rec.Variables, Facts: rec.Facts,
+	}
 }
 
 // seal turns the provider's answer into what may be stored.
@@ -315,14 +327,14 @@ func (sh *shard) seal(rec credential.Account, j *job, grant *credential.Grant, a
 			ans.RefreshExpiresAt = ans.At.Add(life)
 		}
 	}
-	ans.TokenType, ans.Scopes = grant.TokenType, grant.Scopes
+	ans.TokenType, ans.Scopes, ans.Facts = grant.TokenType, grant.Scopes, grant.Facts
 	expire := func(told time.Duration) {
 		ans.ExpiresAt, ans.ExpiryAssumed = sh.sys.policy.expiry(told, rec.LearnedLifetime, j.integration.AccessLifetime, ans.At)
 	}
 	expire(grant.ExpiresIn)
 	if grant.ExpiresIn == 0 {
 		sh.journal(*ans)() // asking takes time in which the answer must be safe, and complete
-		expire(sh.sys.provider.Lifetime(ctx, rec.Integration, grant.AccessToken))
+		expire(sh.sys.provider.Lifetime(ctx, requestFor(&rec, credential.Secret{}, grant.AccessToken)))
 	}
 	return nil
 }

@@ -207,8 +207,9 @@ type faults struct {
 	load    func(credential.Ref) error
 	open    func(credential.Label) error
 	call    func(context.Context) *credential.Failure
-	ask     func() // how long a token lives
-	begin   func() // an entry of the journal
+	ask     func()                                           // how long a token lives
+	begin   func()                                           // an entry of the journal
+	told    func(credential.TokenRequest, *credential.Grant) // what the provider answers
 }
 
 // set changes the faults.
@@ -222,7 +223,7 @@ func (f *faults) set(fn func(*faults)) {
 func (f *faults) now() faults {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return faults{commit: f.commit, barrier: f.barrier, load: f.load, open: f.open, call: f.call, ask: f.ask, begin: f.begin}
+	return faults{commit: f.commit, barrier: f.barrier, load: f.load, open: f.open, call: f.call, ask: f.ask, begin: f.begin, told: f.told}
 }
 
 type faultyStore struct {
@@ -349,17 +350,17 @@ func (o oauthish) post(ctx context.Context, path string, form url.Values) (statu
 // integrationKey is what a request's integration stands under in its context.
 type integrationKey struct{}
 
-func (o oauthish) Refresh(ctx context.Context, integration string, kind credential.Kind, rt credential.Secret, _ []string) (credential.Grant, error) {
+func (o oauthish) Refresh(ctx context.Context, r credential.TokenRequest) (credential.Grant, error) {
 	if fn := o.faults.now().call; fn != nil {
-		if f := fn(context.WithValue(ctx, integrationKey{}, integration)); f != nil {
+		if f := fn(context.WithValue(ctx, integrationKey{}, r.Integration)); f != nil {
 			return credential.Grant{}, f
 		}
 	}
 	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) { // right before the bytes are written
 		return credential.Grant{}, &credential.Failure{Class: credential.Transient, Code: "deadline_passed"}
 	}
-	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {rt.Reveal()}}
-	if kind == credential.KindClientCredentials {
+	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {r.RefreshToken.Reveal()}}
+	if r.Kind == credential.KindClientCredentials {
 		form = url.Values{"grant_type": {"client_credentials"}}
 	}
 	status, body, err := o.post(ctx, "/token", form)
@@ -375,21 +376,25 @@ func (o oauthish) Refresh(ctx context.Context, integration string, kind credenti
 		return credential.Grant{}, &credential.Failure{Class: credential.Transient, Code: "server_error", Status: status, Sent: true}
 	}
 	seconds, _ := body["expires_in"].(float64)
-	return credential.Grant{
+	grant := credential.Grant{
 		AccessToken: credential.NewSecret(text("access_token")), RefreshToken: credential.NewSecret(text("refresh_token")),
 		TokenType: "Bearer", ExpiresIn: time.Duration(seconds) * time.Second,
-	}, nil
+	}
+	if fn := o.faults.now().told; fn != nil {
+		fn(r, &grant)
+	}
+	return grant, nil
 }
 
-func (o oauthish) Lifetime(context.Context, string, credential.Secret) time.Duration {
+func (o oauthish) Lifetime(context.Context, credential.TokenRequest) time.Duration {
 	if fn := o.faults.now().ask; fn != nil {
 		fn()
 	}
 	return 0
 }
 
-func (o oauthish) Revoke(ctx context.Context, _ string, refresh, _ credential.Secret) error {
-	status, _, err := o.post(ctx, "/revoke", url.Values{"token": {refresh.Reveal()}})
+func (o oauthish) Revoke(ctx context.Context, r credential.TokenRequest) error {
+	status, _, err := o.post(ctx, "/revoke", url.Values{"token": {r.RefreshToken.Reveal()}})
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("status %d", status)
 	}

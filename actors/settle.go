@@ -21,6 +21,7 @@ type answer struct {
 	ExpiresAt        time.Time         `json:"expires_at,omitzero"`
 	ExpiryAssumed    bool              `json:"expiry_assumed,omitempty"`
 	RefreshExpiresAt time.Time         `json:"refresh_expires_at,omitzero"`
+	Facts            map[string]string `json:"facts,omitempty"`
 
 	Failure *credential.Failure `json:"failure,omitempty"` // nil: the tokens above
 }
@@ -141,6 +142,7 @@ func (s *settlement) succeed(rec credential.Account, ans answer, c circumstances
 	if ans.Scopes != nil {
 		a.Scopes = ans.Scopes
 	}
+	a.Facts = credential.MergeFacts(a.Facts, ans.Facts)
 	a.LastRefreshAt = ans.At
 	a.Failures, a.Refusals = 0, 0
 	a.NextRefreshAt = nextRefresh(a, c)

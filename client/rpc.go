@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -217,9 +218,19 @@ func accountOf(a *rpcpb.Account) wire.Account {
 	return wire.Account{
 		ID: a.GetRef().GetId(), Tenant: a.GetRef().GetTenant(), Type: a.GetKind(), Integration: a.GetIntegration(), Provider: a.GetProvider(),
 		State: a.GetState(), Reason: a.GetReason(), Scopes: a.GetScopes(), Generation: a.GetGeneration(), ExpiresAt: at(a.GetExpiresAt()),
+		RequestedScopes: a.GetRequestedScopes(), MissingScopes: missing(a.GetRequestedScopes(), a.GetScopes()), Variables: a.GetVariables(), Facts: a.GetFacts(),
 		NextRefreshAt: at(a.GetNextRefreshAt()), LastRefreshAt: at(a.GetLastRefreshAt()), Failures: int(a.GetFailures()),
 		CreatedAt: at(a.GetCreatedAt()), UpdatedAt: at(a.GetUpdatedAt()),
 	}
+}
+
+// missing are the scopes that were asked for and not granted; none where it is
+// not known what was granted.
+func missing(requested, granted []string) []string {
+	if len(granted) == 0 {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(requested), func(s string) bool { return slices.Contains(granted, s) })
 }
 
 // rpcCodes are the API's words for the RPC's; what is not here is internal.
@@ -236,6 +247,7 @@ var rpcCodes = map[rpcpb.Code]struct {
 	rpcpb.Code_CODE_NEEDS_REAUTH:         {wire.CodeNeedsReauth, http.StatusConflict},
 	rpcpb.Code_CODE_DISCONNECTED:         {wire.CodeDisconnected, http.StatusConflict},
 	rpcpb.Code_CODE_EXISTS:               {wire.CodeAccountExists, http.StatusConflict},
+	rpcpb.Code_CODE_OTHER_IDENTITY:       {wire.CodeOtherIdentity, http.StatusConflict},
 	rpcpb.Code_CODE_PROVIDER_UNAVAILABLE: {wire.CodeProviderUnavailable, http.StatusServiceUnavailable},
 	rpcpb.Code_CODE_MISCONFIGURED:        {wire.CodeMisconfigured, http.StatusServiceUnavailable},
 	rpcpb.Code_CODE_NO_QUORUM:            {wire.CodeNoQuorum, http.StatusServiceUnavailable},

@@ -3,6 +3,7 @@ package credential
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -92,6 +93,19 @@ type Account struct {
 	State       State
 	Reason      string // why needs_reauth: an OAuth error code or one of the Reason constants
 	Scopes      []string
+	// RequestedScopes were asked for when a person authorised; nil: not known.
+	// Those of them that are not in Scopes were not granted, see [Account.MissingScopes].
+	RequestedScopes []string
+
+	// Variables are this account's values for the URL variables of the
+	// provider's end points. They win over the integration's.
+	Variables map[string]string
+	// Facts are what the provider's answers told of the account besides tokens:
+	// where its API is, which realm it is in. Not secret; see [CheckFacts].
+	Facts map[string]string
+	// Subject is the hash of who the provider says authorised, see
+	// [Subject.Hash]; empty: not known.
+	Subject []byte
 
 	// Generation counts the credentials that this account has had. Every new
 	// access token, from a refresh or an import, is one more. Ciphertexts are
@@ -148,7 +162,9 @@ type Claim struct {
 // Clone returns a deep copy. Who replaces fields, and changes nothing in place,
 // needs none: an assignment copies the record, and shares what lies behind it.
 func (a Account) Clone() Account {
-	a.Scopes = slices.Clone(a.Scopes)
+	a.Scopes, a.RequestedScopes = slices.Clone(a.Scopes), slices.Clone(a.RequestedScopes)
+	a.Variables, a.Facts = maps.Clone(a.Variables), maps.Clone(a.Facts)
+	a.Subject = slices.Clone(a.Subject)
 	a.AccessToken = slices.Clone(a.AccessToken)
 	a.RefreshToken = slices.Clone(a.RefreshToken)
 	if a.Claim != nil {
@@ -156,6 +172,15 @@ func (a Account) Clone() Account {
 		a.Claim = &c
 	}
 	return a
+}
+
+// MissingScopes are the scopes that were asked for and not granted, in the order
+// in which they were asked for; nil where it is not known what was granted.
+func (a Account) MissingScopes() []string {
+	if len(a.Scopes) == 0 {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(a.RequestedScopes), func(s string) bool { return slices.Contains(a.Scopes, s) })
 }
 
 // SecretField is the field that the account's AccessToken holds.
@@ -200,6 +225,7 @@ const (
 	WhatCreated           What = "created"
 	WhatImported          What = "imported"
 	WhatReactivated       What = "reactivated"
+	WhatReauthorised      What = "reauthorised" // a person authorised an active account anew
 	WhatRefreshed         What = "refreshed"
 	WhatRefreshFailed     What = "refresh_failed"
 	WhatNeedsReauth       What = "needs_reauth"

@@ -16,6 +16,12 @@ type Grant struct {
 	ExpiresIn    time.Duration // 0: not told
 	// RefreshExpiresIn is the refresh token's lifetime; 0: not told.
 	RefreshExpiresIn time.Duration
+	// Facts are what the answer told besides, by the names of the catalogue;
+	// bounded by [CheckFacts] where it is stored.
+	Facts map[string]string
+	// Subject is who authorised, where the answer told. It stays in memory:
+	// stored is its hash.
+	Subject Subject
 }
 
 // Class sorts failures by what is to be done about them.
@@ -83,6 +89,9 @@ var (
 	// ErrExists: the account exists and is active; import into it is refused
 	// unless it is in needs_reauth or disconnected.
 	ErrExists = errors.New("account exists already")
+	// ErrOtherIdentity: the provider names another user than the one whose grant
+	// the account held. Nothing was changed.
+	ErrOtherIdentity = errors.New("another identity authorised")
 	// ErrProviderUnavailable: the token in hand no longer serves and the
 	// provider could not be asked, or did not answer usefully.
 	ErrProviderUnavailable = errors.New("provider unavailable")

@@ -30,6 +30,35 @@ type Import struct {
 	Username     string
 	Scopes       []string
 	ExpiresAt    time.Time // zero: unknown
+	// RefreshExpiresAt is when the refresh token ends; zero: unknown.
+	RefreshExpiresAt time.Time
+	TokenType        string // empty: Bearer, where the kind has tokens
+
+	// RequestedScopes were asked for, see Account; nil: those of the account stay.
+	RequestedScopes []string
+	// Variables of the account; nil: those that it has stay.
+	Variables map[string]string
+	// Facts are laid over those of the account.
+	Facts map[string]string
+	// Subject is the hash of who authorised; empty: not known, and the account's
+	// stays. Where both are known and differ the import is refused with
+	// [ErrOtherIdentity], unless AllowOtherIdentity.
+	Subject            []byte
+	AllowOtherIdentity bool
+	// Reauthorise says that a person went through the provider's consent: the
+	// account keeps its id in whatever state it is, and its history says so.
+	Reauthorise bool
+}
+
+// TokenRequest is what an authorization server is asked for, about one account.
+type TokenRequest struct {
+	Integration  string
+	Kind         Kind
+	RefreshToken Secret // empty where there is none, or it is not needed
+	AccessToken  Secret
+	Scopes       []string
+	// Variables and Facts are the account's.
+	Variables, Facts map[string]string
 }
 
 // Query asks for a page of accounts, in order of tenant and id.

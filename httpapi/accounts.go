@@ -214,6 +214,8 @@ func accountOf(a credential.Account) wire.Account {
 		ID: a.ID, Tenant: a.Tenant, Type: string(a.Kind),
 		Integration: a.Integration, Provider: a.Provider,
 		State: string(a.State), Reason: a.Reason, Scopes: listOf(a.Scopes),
+		RequestedScopes: listOf(a.RequestedScopes), MissingScopes: listOf(a.MissingScopes()),
+		Variables: textsOf(a.Variables), Facts: textsOf(a.Facts),
 		Generation: a.Generation, Failures: a.Failures,
 		ExpiresAt: wire.At(a.ExpiresAt), NextRefreshAt: wire.At(a.NextRefreshAt), LastRefreshAt: wire.At(a.LastRefreshAt),
 		CreatedAt: wire.At(a.CreatedAt), UpdatedAt: wire.At(a.UpdatedAt),
@@ -225,6 +227,14 @@ func lineOf(l credential.NumberedLine) wire.HistoryLine {
 		Number: l.Number, At: wire.At(l.At), What: string(l.What), Reason: l.Reason, Detail: l.Detail,
 		Generation: l.Generation, Attempt: l.Attempt, Node: l.Node,
 	}
+}
+
+// textsOf never is null in JSON.
+func textsOf(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
 }
 
 // listOf never is null in JSON.

@@ -33,12 +33,20 @@ func importOf(in wire.NewAccount) (credential.Import, error) {
 		Integration: in.Integration,
 		Kind:        credential.Kind(in.Credentials.Type),
 		Scopes:      in.Credentials.Scopes,
+		Variables:   in.Variables,
+		Facts:       in.Facts,
 	}
 	if err := checkRef(out.Ref); err != nil {
 		return out, err
 	}
 	if err := credential.CheckName("integration", out.Integration); err != nil {
 		return out, err
+	}
+	if err := credential.CheckFacts(out.Facts); err != nil {
+		return out, invalid("Field \"facts\" can have at most %d entries: names of 1 to %d letters, digits and . _ - with texts of at most %d bytes without control characters.", credential.MaxFacts, credential.MaxFactName, credential.MaxFactValue)
+	}
+	if len(in.Variables) > credential.MaxFacts {
+		return out, invalid("Field \"variables\" can have at most %d entries.", credential.MaxFacts)
 	}
 	if err := checkCredentials(in.Credentials); err != nil {
 		return out, err

@@ -25,7 +25,7 @@ func TestBodiesAreDecodedStrictly(t *testing.T) {
 		{"an array", `[]`, "The body must be an object, not an array"},
 		{"a string", `"acme"`, "The body must be an object, not a string"},
 		{"null", `null`, "The body is null"},
-		{"unknown field", `{"tenant":"acme","tennant":"x"}`, `Unknown field "tennant". Allowed here: credentials, id, integration, tenant.`},
+		{"unknown field", `{"tenant":"acme","tennant":"x"}`, `Unknown field "tennant". Allowed here: credentials, facts, id, integration, tenant, variables.`},
 		{"unknown field inside", `{"credentials":{"type":"oauth2","token":"x"}}`, `Unknown field "credentials.token". Allowed here: access_token, api_key,`},
 		{"other case", `{"Tenant":"acme"}`, `Field "Tenant" is written "tenant"`},
 		{"twice", `{"tenant":"a","tenant":"b"}`, `"tenant" is there twice`},

@@ -26,7 +26,8 @@ func TestEverySentinelHasARow(t *testing.T) {
 		"ErrExists": credential.ErrExists, "ErrProviderUnavailable": credential.ErrProviderUnavailable,
 		"ErrMisconfigured": credential.ErrMisconfigured, "ErrNoQuorum": credential.ErrNoQuorum, "ErrNotOwner": credential.ErrNotOwner,
 		"ErrOverloaded": credential.ErrOverloaded, "ErrConflict": credential.ErrConflict, "ErrUnknownOutcome": credential.ErrUnknownOutcome,
-		"ErrSealed": credential.ErrSealed, "ErrInvalid": credential.ErrInvalid, "ErrBadName": credential.ErrBadName,
+		"ErrOtherIdentity": credential.ErrOtherIdentity,
+		"ErrSealed":        credential.ErrSealed, "ErrInvalid": credential.ErrInvalid, "ErrBadName": credential.ErrBadName,
 	}
 	names := sentinelNames(t, "../credential")
 	if len(names) < len(rows) {
@@ -82,6 +83,7 @@ func TestErrorsAreAnsweredByTheTable(t *testing.T) {
 		{dead, 409, "needs_reauth", "invalid_grant", ""},
 		{credential.ErrDisconnected, 409, "disconnected", "", ""},
 		{credential.ErrExists, 409, "account_exists", "", ""},
+		{credential.ErrOtherIdentity, 409, "other_identity", "", ""},
 		{fmt.Errorf("wrapped: %w", away), 503, "provider_unavailable", "timeout", "2"},
 		{credential.ErrProviderUnavailable, 503, "provider_unavailable", "", "5"},
 		{credential.ErrMisconfigured, 503, "misconfigured", "", "60"},

@@ -166,9 +166,8 @@ func TestBadIntegrationIsRefusedAndChangesNothing(t *testing.T) {
 		"relative redirect": func(s *registry.IntegrationSpec) { s.RedirectURI = "/callback" },
 		"script redirect":   func(s *registry.IntegrationSpec) { s.RedirectURI = "javascript:alert(1)" },
 		"redirect fragment": func(s *registry.IntegrationSpec) { s.RedirectURI = "https://a.example/#x" },
-		"variable without a value": func(s *registry.IntegrationSpec) {
+		"variable that nobody named": func(s *registry.IntegrationSpec) {
 			s.Overrides["token_url"] = json.RawMessage(`"https://{shop}.example.com/token"`)
-			s.Overrides["url_variables"] = json.RawMessage(`{"shop": ""}`)
 		},
 		"more than fits": func(s *registry.IntegrationSpec) {
 			s.Scopes = slices.Repeat([]string{strings.Repeat("s", 500)}, 200)

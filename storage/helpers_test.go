@@ -112,6 +112,13 @@ func randomAccount(rng *rand.Rand, r credential.Ref) credential.Account {
 	}
 	for range rng.IntN(4) {
 		a.Scopes = append(a.Scopes, word(rng))
+		a.RequestedScopes = append(a.RequestedScopes, word(rng))
+	}
+	for i := range rng.IntN(4) {
+		if i == 0 {
+			a.Variables, a.Facts, a.Subject = map[string]string{}, map[string]string{}, blob(rng)
+		}
+		a.Variables[word(rng)], a.Facts[word(rng)] = word(rng), word(rng)
 	}
 	if rng.IntN(2) == 0 {
 		a.Claim = &credential.Claim{

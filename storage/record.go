@@ -13,7 +13,7 @@ import (
 
 // accountFields is the highest field number of AccountRecord: what lies above
 // it was written by a newer version and is kept (Put.KeepAbove).
-const accountFields = 24
+const accountFields = 28
 
 // decodeAccount reads a record. Empty lists and byte strings come back as nil,
 // times in UTC.
@@ -48,6 +48,10 @@ func decodeAccount(ref credential.Ref, v []byte) (credential.Account, error) {
 		ExpiryAssumed:     p.ExpiryAssumed,
 		LearnedLifetime:   time.Duration(p.LearnedLifetimeNanos),
 		Refusals:          int(p.Refusals),
+		Variables:         p.Variables,
+		Facts:             p.Facts,
+		Subject:           p.Subject,
+		RequestedScopes:   p.RequestedScopes,
 	}, nil
 }
 

@@ -1,6 +1,8 @@
 package storage
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +36,19 @@ func (m *message) element(field protowire.Number, s string) {
 func (m *message) bytes(field protowire.Number, b []byte) {
 	if len(b) > 0 {
 		*m = appendBytes(*m, field, b)
+	}
+}
+
+// texts writes a map, in the order of its names.
+func (m *message) texts(field protowire.Number, all map[string]string) {
+	if len(all) == 0 {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		var entry message
+		entry.element(1, strings.ToValidUTF8(name, "\uFFFD"))
+		entry.element(2, strings.ToValidUTF8(all[name], "\uFFFD"))
+		*m = appendBytes(*m, field, entry)
 	}
 }
 
@@ -99,6 +114,12 @@ func encodeAccount(a *credential.Account) []byte {
 	m.flag(22, a.ExpiryAssumed)
 	m.number(23, uint64(a.LearnedLifetime))
 	m.number(24, uint64(a.Refusals))
+	m.texts(25, a.Variables)
+	m.texts(26, a.Facts)
+	m.bytes(27, a.Subject)
+	for _, s := range a.RequestedScopes {
+		m.element(28, strings.ToValidUTF8(s, "\uFFFD"))
+	}
 	return m
 }
 

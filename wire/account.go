@@ -20,21 +20,29 @@ const (
 
 // Account is one connected account, without its secrets.
 type Account struct {
-	ID            string   `json:"id"`
-	Tenant        string   `json:"tenant"`
-	Type          string   `json:"type"`
-	Integration   string   `json:"integration"`
-	Provider      string   `json:"provider"`
-	State         string   `json:"state"`
-	Reason        string   `json:"reason"` // why needs_reauth; else empty
-	Scopes        []string `json:"scopes"`
-	Generation    uint64   `json:"generation"` // counts the credentials that the account has had
-	ExpiresAt     Time     `json:"expires_at"` // of the access token; null: never, or not known
-	NextRefreshAt Time     `json:"next_refresh_at"`
-	LastRefreshAt Time     `json:"last_refresh_at"`
-	Failures      int      `json:"failures"` // refreshes failed in a row
-	CreatedAt     Time     `json:"created_at"`
-	UpdatedAt     Time     `json:"updated_at"`
+	ID          string   `json:"id"`
+	Tenant      string   `json:"tenant"`
+	Type        string   `json:"type"`
+	Integration string   `json:"integration"`
+	Provider    string   `json:"provider"`
+	State       string   `json:"state"`
+	Reason      string   `json:"reason"` // why needs_reauth; else empty
+	Scopes      []string `json:"scopes"`
+	// RequestedScopes were asked for when a person authorised; empty: not known.
+	// MissingScopes are those of them that were not granted.
+	RequestedScopes []string `json:"requested_scopes"`
+	MissingScopes   []string `json:"missing_scopes"`
+	// Variables are the account's values for the URL variables of the provider's
+	// end points; Facts are what the provider told of it besides tokens.
+	Variables     map[string]string `json:"variables"`
+	Facts         map[string]string `json:"facts"`
+	Generation    uint64            `json:"generation"` // counts the credentials that the account has had
+	ExpiresAt     Time              `json:"expires_at"` // of the access token; null: never, or not known
+	NextRefreshAt Time              `json:"next_refresh_at"`
+	LastRefreshAt Time              `json:"last_refresh_at"`
+	Failures      int               `json:"failures"` // refreshes failed in a row
+	CreatedAt     Time              `json:"created_at"`
+	UpdatedAt     Time              `json:"updated_at"`
 }
 
 // Name returns "tenant/id", as accounts are named in paths and logs.
@@ -52,6 +60,11 @@ type NewAccount struct {
 	ID          string      `json:"id,omitempty"` // empty: the server makes one
 	Integration string      `json:"integration"`
 	Credentials Credentials `json:"credentials"`
+	// Variables are the account's values for the URL variables of the provider's
+	// end points; absent: those that it has stay.
+	Variables map[string]string `json:"variables,omitempty"`
+	// Facts are laid over those that the account has; an empty text takes one away.
+	Facts map[string]string `json:"facts,omitempty"`
 }
 
 // LogValue names the account and leaves its credentials out.

@@ -14,6 +14,7 @@ const (
 	CodeNeedsReauth          Code = "needs_reauth"           // 409: reason says why
 	CodeDisconnected         Code = "disconnected"           // 409: the account's tokens are destroyed
 	CodeAccountExists        Code = "account_exists"         // 409: an active account is not overwritten
+	CodeOtherIdentity        Code = "other_identity"         // 409: another user authorised than the one who connected the account
 	CodeConflict             Code = "conflict"               // 409: it changed meanwhile; read it and decide anew
 	CodeLastNode             Code = "last_node"              // 409: a cluster's last node is not removed
 	CodeIntegrationInUse     Code = "integration_in_use"     // 409: accounts still depend on it

@@ -48,14 +48,15 @@ func fromToken(t *rpcpb.Token) credential.Token {
 	}
 }
 
-// toAccount leaves the sealed values and the claim out: they are the owner's.
+// toAccount leaves the sealed values, the claim and the subject out: they are the
+// owner's.
 func toAccount(a credential.Account) *rpcpb.Account {
 	return &rpcpb.Account{
 		Ref: toRef(a.Ref), Kind: string(a.Kind), Integration: a.Integration, Provider: a.Provider, State: string(a.State), Reason: a.Reason,
 		Scopes: a.Scopes, Generation: a.Generation, TokenType: a.TokenType, Username: a.Username,
 		ExpiresAt: toTime(a.ExpiresAt), RefreshExpiresAt: toTime(a.RefreshExpiresAt), ExpiryAssumed: a.ExpiryAssumed,
 		NextRefreshAt: toTime(a.NextRefreshAt), LastRefreshAt: toTime(a.LastRefreshAt), CreatedAt: toTime(a.CreatedAt), UpdatedAt: toTime(a.UpdatedAt),
-		Failures: int64(a.Failures),
+		Failures: int64(a.Failures), Variables: a.Variables, Facts: a.Facts, RequestedScopes: a.RequestedScopes,
 	}
 }
 
@@ -65,14 +66,16 @@ func fromAccount(a *rpcpb.Account) credential.Account {
 		Scopes: a.GetScopes(), Generation: a.GetGeneration(), TokenType: a.GetTokenType(), Username: a.GetUsername(),
 		ExpiresAt: fromTime(a.GetExpiresAt()), RefreshExpiresAt: fromTime(a.GetRefreshExpiresAt()), ExpiryAssumed: a.GetExpiryAssumed(),
 		NextRefreshAt: fromTime(a.GetNextRefreshAt()), LastRefreshAt: fromTime(a.GetLastRefreshAt()), CreatedAt: fromTime(a.GetCreatedAt()), UpdatedAt: fromTime(a.GetUpdatedAt()),
-		Failures: int(a.GetFailures()),
+		Failures: int(a.GetFailures()), Variables: a.GetVariables(), Facts: a.GetFacts(), RequestedScopes: a.GetRequestedScopes(),
 	}
 }
 
 func toImport(i credential.Import) *rpcpb.ImportRequest {
 	return &rpcpb.ImportRequest{
 		Ref: toRef(i.Ref), Integration: i.Integration, Kind: string(i.Kind), Secret: []byte(i.Secret.Reveal()), RefreshToken: []byte(i.RefreshToken.Reveal()),
-		Username: i.Username, Scopes: i.Scopes, ExpiresAt: toTime(i.ExpiresAt),
+		Username: i.Username, Scopes: i.Scopes, ExpiresAt: toTime(i.ExpiresAt), RefreshExpiresAt: toTime(i.RefreshExpiresAt), TokenType: i.TokenType,
+		Variables: i.Variables, Facts: i.Facts, RequestedScopes: i.RequestedScopes,
+		Subject: i.Subject, AllowOtherIdentity: i.AllowOtherIdentity, Reauthorise: i.Reauthorise,
 	}
 }
 
@@ -80,7 +83,9 @@ func fromImport(i *rpcpb.ImportRequest) credential.Import {
 	return credential.Import{
 		Ref: fromRef(i.GetRef()), Integration: i.GetIntegration(), Kind: credential.Kind(i.GetKind()),
 		Secret: credential.NewSecret(string(i.GetSecret())), RefreshToken: credential.NewSecret(string(i.GetRefreshToken())),
-		Username: i.GetUsername(), Scopes: i.GetScopes(), ExpiresAt: fromTime(i.GetExpiresAt()),
+		Username: i.GetUsername(), Scopes: i.GetScopes(), ExpiresAt: fromTime(i.GetExpiresAt()), RefreshExpiresAt: fromTime(i.GetRefreshExpiresAt()), TokenType: i.GetTokenType(),
+		Variables: i.GetVariables(), Facts: i.GetFacts(), RequestedScopes: i.GetRequestedScopes(),
+		Subject: i.GetSubject(), AllowOtherIdentity: i.GetAllowOtherIdentity(), Reauthorise: i.GetReauthorise(),
 	}
 }
 

@@ -79,6 +79,7 @@ var sentinels = []struct {
 	{rpcpb.Code_CODE_NEEDS_REAUTH, credential.ErrNeedsReauth},
 	{rpcpb.Code_CODE_DISCONNECTED, credential.ErrDisconnected},
 	{rpcpb.Code_CODE_EXISTS, credential.ErrExists},
+	{rpcpb.Code_CODE_OTHER_IDENTITY, credential.ErrOtherIdentity},
 	{rpcpb.Code_CODE_PROVIDER_UNAVAILABLE, credential.ErrProviderUnavailable},
 	{rpcpb.Code_CODE_MISCONFIGURED, credential.ErrMisconfigured},
 	{rpcpb.Code_CODE_NO_QUORUM, credential.ErrNoQuorum},

@@ -109,6 +109,7 @@ func sample() credential.Account {
 		Scopes: []string{"a", "b"}, Generation: 7, TokenType: "Bearer", Username: "u",
 		ExpiresAt: noon, RefreshExpiresAt: noon.Add(time.Hour), ExpiryAssumed: true, NextRefreshAt: noon.Add(1), LastRefreshAt: noon.Add(2),
 		CreatedAt: noon.Add(3), UpdatedAt: noon.Add(4), Failures: 3,
+		Variables: map[string]string{"shop": "acme"}, Facts: map[string]string{"realm_id": "7"}, RequestedScopes: []string{"a", "b", "c"},
 	}
 }
 

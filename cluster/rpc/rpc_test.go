@@ -31,6 +31,8 @@ func calls() []call {
 	in := credential.Import{
 		Ref: crm, Integration: "github", Kind: credential.KindOAuth2, Secret: credential.NewSecret(canary), RefreshToken: credential.NewSecret(canary + "2"),
 		Username: "u", Scopes: []string{"a"}, ExpiresAt: noon,
+		RefreshExpiresAt: noon.Add(time.Hour), TokenType: "Bearer", RequestedScopes: []string{"a", "b"}, Variables: map[string]string{"shop": "acme"},
+		Facts: map[string]string{"realm_id": "7"}, Subject: []byte("hash"), AllowOtherIdentity: true, Reauthorise: true,
 	}
 	q := credential.Query{Tenant: "acme", State: credential.StateActive, Integration: "slack", After: crm, Limit: 10}
 	slack := sample()
@@ -87,7 +89,8 @@ func equal(a, b any) bool {
 		case credential.Token:
 			return []any{v.Kind, v.Secret.Reveal(), v.Username, v.TokenType, v.ExpiresAt, v.Scopes, v.Generation, v.Replica}
 		case credential.Import:
-			return []any{v.Ref, v.Integration, v.Kind, v.Secret.Reveal(), v.RefreshToken.Reveal(), v.Username, v.Scopes, v.ExpiresAt}
+			return []any{v.Ref, v.Integration, v.Kind, v.Secret.Reveal(), v.RefreshToken.Reveal(), v.Username, v.Scopes, v.ExpiresAt, v.RefreshExpiresAt, v.TokenType,
+				v.RequestedScopes, v.Variables, v.Facts, v.Subject, v.AllowOtherIdentity, v.Reauthorise}
 		}
 		return v
 	}

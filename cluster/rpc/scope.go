@@ -132,8 +132,14 @@ func (c caller) importAccount(ctx context.Context, r *rpcpb.ImportRequest) (*rpc
 		return nil, err
 	}
 	in := fromImport(r)
+	if len(in.Subject) > 0 || in.AllowOtherIdentity || in.Reauthorise || in.RequestedScopes != nil {
+		return nil, invalid("subject, requested scopes and re-authorisation are for nodes only")
+	}
 	if err := checkImport(in, time.Now()); err != nil {
 		return nil, err
+	}
+	if err := credential.CheckFacts(in.Facts); err != nil {
+		return nil, invalid("facts: too many, too long, or with characters that cannot be")
 	}
 	if !c.key.SeesTenant(in.Ref.Tenant) || !c.key.SeesIntegration(in.Integration) || !c.v.HasIntegration(in.Integration) {
 		return nil, credential.ErrNotFound

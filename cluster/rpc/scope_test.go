@@ -186,6 +186,11 @@ func TestCredentialsOfServicesAreChecked(t *testing.T) {
 			"a user of a token":           {&rpcpb.ImportRequest{Kind: "oauth2", Secret: secret, Username: "a"}, false},
 			"a line break":                {&rpcpb.ImportRequest{Kind: "api_key", Secret: []byte("x\n")}, false},
 			"an empty scope":              {&rpcpb.ImportRequest{Kind: "oauth2", Secret: secret, Scopes: []string{""}}, false},
+			"variables and facts":         {&rpcpb.ImportRequest{Kind: "oauth2", Secret: secret, Variables: map[string]string{"shop": "a"}, Facts: map[string]string{"realm_id": "7"}}, true},
+			"a fact that cannot be":       {&rpcpb.ImportRequest{Kind: "oauth2", Secret: secret, Facts: map[string]string{"realm id": "7"}}, false},
+			"somebody's identity":         {&rpcpb.ImportRequest{Kind: "oauth2", Secret: secret, Subject: []byte("x")}, false},
+			"any identity":                {&rpcpb.ImportRequest{Kind: "oauth2", Secret: secret, AllowOtherIdentity: true}, false},
+			"a consent":                   {&rpcpb.ImportRequest{Kind: "oauth2", Secret: secret, Reauthorise: true}, false},
 			"a thousand scopes":           {&rpcpb.ImportRequest{Kind: "oauth2", Secret: secret, Scopes: make([]string, 1000)}, false},
 		} {
 			c.in.Ref, c.in.Integration = &rpcpb.Ref{Tenant: "acme", Id: "new"}, "github"

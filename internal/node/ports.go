@@ -3,9 +3,12 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/grantd/grantd/actors"
+	"github.com/grantd/grantd/catalog"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/oauth"
 	"github.com/grantd/grantd/registry"
@@ -39,7 +42,23 @@ func (i integrations) Lookup(id string) (actors.Integration, bool) {
 		Rotates: f.Rotates(), ReuseGrace: f.RefreshReuseGrace,
 		AccessLifetime: f.AccessTokenLifetime, RefreshLifetime: f.RefreshTokenLifetime, RefreshIdle: f.RefreshTokenIdle,
 		RatePerSecond: f.RateLimit.RequestsPerSecond, Burst: f.RateLimit.Burst, Concurrency: f.RateLimit.Concurrency,
+		CheckVariables: func(kind credential.Kind, variables map[string]string) error {
+			return checkVariables(f, kind, variables)
+		},
 	}, true
+}
+
+// checkVariables says whether an account can have these variables, and has all
+// that its refreshes need.
+func checkVariables(f *catalog.Provider, kind credential.Kind, variables map[string]string) error {
+	with, err := f.WithVariables(variables)
+	if err != nil {
+		return err
+	}
+	if missing := with.MissingVariables(); kind.Refreshes() && len(missing) > 0 {
+		return fmt.Errorf("%w: variables: the provider's end points need %s; send it with the account, or set it in the integration's url_variables", credential.ErrInvalid, strings.Join(missing, ", "))
+	}
+	return nil
 }
 
 // provider asks authorization servers as the registry's integrations say.
@@ -48,41 +67,48 @@ type provider struct {
 	client   *oauth.Client
 }
 
-// registration returns what the protocol needs to know of an integration.
-func (p *provider) registration(ctx context.Context, id string) (oauth.Registration, error) {
-	in, ok := p.registry.Integration(id)
+// registration returns what the protocol needs to know of an integration, with
+// the account's variables laid over its own.
+func (p *provider) registration(ctx context.Context, r credential.TokenRequest) (oauth.Registration, error) {
+	in, ok := p.registry.Integration(r.Integration)
 	if !ok {
 		return oauth.Registration{}, credential.ErrNotFound
+	}
+	facts, err := in.Facts.WithVariables(r.Variables)
+	if err != nil {
+		return oauth.Registration{}, err
 	}
 	secret, err := p.registry.ClientSecret(ctx, in)
 	if err != nil {
 		return oauth.Registration{}, err
 	}
-	return oauth.Registration{Provider: &in.Facts, ClientID: in.ClientID, ClientSecret: secret}, nil
+	return oauth.Registration{Provider: &facts, ClientID: in.ClientID, ClientSecret: secret}, nil
 }
 
 // Refresh implements actors.Provider.
-func (p *provider) Refresh(ctx context.Context, id string, kind credential.Kind, refreshToken credential.Secret, scopes []string) (credential.Grant, error) {
-	reg, err := p.registration(ctx, id)
+func (p *provider) Refresh(ctx context.Context, r credential.TokenRequest) (credential.Grant, error) {
+	reg, err := p.registration(ctx, r)
 	switch {
 	case errors.Is(err, credential.ErrNotFound):
 		return credential.Grant{}, &credential.Failure{Class: credential.Misconfigured, Code: "no_integration", Detail: "the integration was deleted"}
+	case errors.Is(err, credential.ErrInvalid): // the integration was edited since; nothing is wrong with its client
+		return credential.Grant{}, &credential.Failure{Class: credential.Transient, Code: "bad_variables", Detail: "the account's variables do not fit the integration's end points any more"}
 	case err != nil:
 		return credential.Grant{}, &credential.Failure{Class: credential.Transient, Code: "not_opened", Detail: "the sealed client secret does not open"}
-	case kind == credential.KindClientCredentials:
-		return p.client.ClientCredentials(ctx, reg, scopes)
+	case r.Kind == credential.KindClientCredentials:
+		return p.client.ClientCredentials(ctx, reg, r.Scopes)
 	default:
-		return p.client.Refresh(ctx, reg, refreshToken, nil) // RFC 6749 section 6: no scope means as granted
+		return p.client.Refresh(ctx, reg, r.RefreshToken, nil) // RFC 6749 section 6: no scope means as granted
 	}
 }
 
 // Lifetime implements actors.Provider.
-func (p *provider) Lifetime(ctx context.Context, id string, accessToken credential.Secret) time.Duration {
-	reg, err := p.registration(ctx, id)
+func (p *provider) Lifetime(ctx context.Context, r credential.TokenRequest) time.Duration {
+	reg, err := p.registration(ctx, r)
 	if err != nil || reg.Provider.IntrospectionURL == "" {
 		return 0
 	}
-	told, err := p.client.Introspect(ctx, reg, accessToken)
+	told, err := p.client.Introspect(ctx, reg, r.AccessToken)
 	if err != nil || !told.Active || told.ExpiresAt.IsZero() {
 		return 0
 	}
@@ -92,8 +118,8 @@ func (p *provider) Lifetime(ctx context.Context, id string, accessToken credenti
 // Revoke implements actors.Provider. RFC 7009 section 2.1: revoking the refresh
 // token should end the access tokens of the grant, too; where it does not, the
 // access token is revoked on its own.
-func (p *provider) Revoke(ctx context.Context, id string, refreshToken, accessToken credential.Secret) error {
-	reg, err := p.registration(ctx, id)
+func (p *provider) Revoke(ctx context.Context, r credential.TokenRequest) error {
+	reg, err := p.registration(ctx, r)
 	switch {
 	case errors.Is(err, credential.ErrNotFound):
 		return errors.New("the integration was deleted")
@@ -103,11 +129,11 @@ func (p *provider) Revoke(ctx context.Context, id string, refreshToken, accessTo
 		return nil // it has no way; the tokens run out
 	}
 	var errs []error
-	if !refreshToken.IsZero() {
-		errs = append(errs, p.client.Revoke(ctx, reg, refreshToken, "refresh_token"))
+	if !r.RefreshToken.IsZero() {
+		errs = append(errs, p.client.Revoke(ctx, reg, r.RefreshToken, "refresh_token"))
 	}
-	if !accessToken.IsZero() {
-		errs = append(errs, p.client.Revoke(ctx, reg, accessToken, "access_token"))
+	if !r.AccessToken.IsZero() {
+		errs = append(errs, p.client.Revoke(ctx, reg, r.AccessToken, "access_token"))
 	}
 	return errors.Join(errs...)
 }

@@ -492,6 +492,10 @@ type AccountRecord struct {
 	ExpiryAssumed        bool                   `protobuf:"varint,22,opt,name=expiry_assumed,json=expiryAssumed,proto3" json:"expiry_assumed,omitempty"`
 	LearnedLifetimeNanos int64                  `protobuf:"varint,23,opt,name=learned_lifetime_nanos,json=learnedLifetimeNanos,proto3" json:"learned_lifetime_nanos,omitempty"`
 	Refusals             int64                  `protobuf:"varint,24,opt,name=refusals,proto3" json:"refusals,omitempty"`
+	Variables            map[string]string      `protobuf:"bytes,25,rep,name=variables,proto3" json:"variables,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Facts                map[string]string      `protobuf:"bytes,26,rep,name=facts,proto3" json:"facts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Subject              []byte                 `protobuf:"bytes,27,opt,name=subject,proto3" json:"subject,omitempty"`
+	RequestedScopes      []string               `protobuf:"bytes,28,rep,name=requested_scopes,json=requestedScopes,proto3" json:"requested_scopes,omitempty"`
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
@@ -692,6 +696,34 @@ func (x *AccountRecord) GetRefusals() int64 {
 		return x.Refusals
 	}
 	return 0
+}
+
+func (x *AccountRecord) GetVariables() map[string]string {
+	if x != nil {
+		return x.Variables
+	}
+	return nil
+}
+
+func (x *AccountRecord) GetFacts() map[string]string {
+	if x != nil {
+		return x.Facts
+	}
+	return nil
+}
+
+func (x *AccountRecord) GetSubject() []byte {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+func (x *AccountRecord) GetRequestedScopes() []string {
+	if x != nil {
+		return x.RequestedScopes
+	}
+	return nil
 }
 
 // ClaimRecord is credential.Claim.
@@ -1032,7 +1064,8 @@ const file_storage_proto_rawDesc = "" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1d\n" +
 	"\n" +
 	"conf_index\x18\x03 \x01(\x04R\tconfIndex\x12\x12\n" +
-	"\x04conf\x18\x04 \x01(\fR\x04conf\"\xea\a\n" +
+	"\x04conf\x18\x04 \x01(\fR\x04conf\"\xb9\n" +
+	"\n" +
 	"\rAccountRecord\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12 \n" +
 	"\vintegration\x18\x02 \x01(\tR\vintegration\x12\x1a\n" +
@@ -1064,7 +1097,18 @@ const file_storage_proto_rawDesc = "" +
 	"\fhistory_next\x18\x15 \x01(\x04R\vhistoryNext\x12%\n" +
 	"\x0eexpiry_assumed\x18\x16 \x01(\bR\rexpiryAssumed\x124\n" +
 	"\x16learned_lifetime_nanos\x18\x17 \x01(\x03R\x14learnedLifetimeNanos\x12\x1a\n" +
-	"\brefusals\x18\x18 \x01(\x03R\brefusals\"\x96\x02\n" +
+	"\brefusals\x18\x18 \x01(\x03R\brefusals\x12M\n" +
+	"\tvariables\x18\x19 \x03(\v2/.grantd.storage.v1.AccountRecord.VariablesEntryR\tvariables\x12A\n" +
+	"\x05facts\x18\x1a \x03(\v2+.grantd.storage.v1.AccountRecord.FactsEntryR\x05facts\x12\x18\n" +
+	"\asubject\x18\x1b \x01(\fR\asubject\x12)\n" +
+	"\x10requested_scopes\x18\x1c \x03(\tR\x0frequestedScopes\x1a<\n" +
+	"\x0eVariablesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
+	"\n" +
+	"FactsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x96\x02\n" +
 	"\vClaimRecord\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\tR\aattempt\x12\x1e\n" +
 	"\n" +
@@ -1112,7 +1156,7 @@ func file_storage_proto_rawDescGZIP() []byte {
 	return file_storage_proto_rawDescData
 }
 
-var file_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_storage_proto_goTypes = []any{
 	(*Batch)(nil),                 // 0: grantd.storage.v1.Batch
 	(*Check)(nil),                 // 1: grantd.storage.v1.Check
@@ -1125,28 +1169,32 @@ var file_storage_proto_goTypes = []any{
 	(*ClaimRecord)(nil),           // 8: grantd.storage.v1.ClaimRecord
 	(*LineRecord)(nil),            // 9: grantd.storage.v1.LineRecord
 	(*EventRecord)(nil),           // 10: grantd.storage.v1.EventRecord
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	nil,                           // 11: grantd.storage.v1.AccountRecord.VariablesEntry
+	nil,                           // 12: grantd.storage.v1.AccountRecord.FactsEntry
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_storage_proto_depIdxs = []int32{
 	1,  // 0: grantd.storage.v1.Batch.checks:type_name -> grantd.storage.v1.Check
 	2,  // 1: grantd.storage.v1.Batch.delete_ranges:type_name -> grantd.storage.v1.Range
 	3,  // 2: grantd.storage.v1.Batch.puts:type_name -> grantd.storage.v1.Put
 	4,  // 3: grantd.storage.v1.Batch.appends:type_name -> grantd.storage.v1.Append
-	11, // 4: grantd.storage.v1.AccountRecord.expires_at:type_name -> google.protobuf.Timestamp
-	11, // 5: grantd.storage.v1.AccountRecord.refresh_expires_at:type_name -> google.protobuf.Timestamp
-	11, // 6: grantd.storage.v1.AccountRecord.next_refresh_at:type_name -> google.protobuf.Timestamp
-	11, // 7: grantd.storage.v1.AccountRecord.last_refresh_at:type_name -> google.protobuf.Timestamp
-	11, // 8: grantd.storage.v1.AccountRecord.created_at:type_name -> google.protobuf.Timestamp
-	11, // 9: grantd.storage.v1.AccountRecord.updated_at:type_name -> google.protobuf.Timestamp
+	13, // 4: grantd.storage.v1.AccountRecord.expires_at:type_name -> google.protobuf.Timestamp
+	13, // 5: grantd.storage.v1.AccountRecord.refresh_expires_at:type_name -> google.protobuf.Timestamp
+	13, // 6: grantd.storage.v1.AccountRecord.next_refresh_at:type_name -> google.protobuf.Timestamp
+	13, // 7: grantd.storage.v1.AccountRecord.last_refresh_at:type_name -> google.protobuf.Timestamp
+	13, // 8: grantd.storage.v1.AccountRecord.created_at:type_name -> google.protobuf.Timestamp
+	13, // 9: grantd.storage.v1.AccountRecord.updated_at:type_name -> google.protobuf.Timestamp
 	8,  // 10: grantd.storage.v1.AccountRecord.claim:type_name -> grantd.storage.v1.ClaimRecord
-	11, // 11: grantd.storage.v1.ClaimRecord.at:type_name -> google.protobuf.Timestamp
-	11, // 12: grantd.storage.v1.LineRecord.at:type_name -> google.protobuf.Timestamp
-	11, // 13: grantd.storage.v1.EventRecord.at:type_name -> google.protobuf.Timestamp
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	11, // 11: grantd.storage.v1.AccountRecord.variables:type_name -> grantd.storage.v1.AccountRecord.VariablesEntry
+	12, // 12: grantd.storage.v1.AccountRecord.facts:type_name -> grantd.storage.v1.AccountRecord.FactsEntry
+	13, // 13: grantd.storage.v1.ClaimRecord.at:type_name -> google.protobuf.Timestamp
+	13, // 14: grantd.storage.v1.LineRecord.at:type_name -> google.protobuf.Timestamp
+	13, // 15: grantd.storage.v1.EventRecord.at:type_name -> google.protobuf.Timestamp
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_storage_proto_init() }
@@ -1160,7 +1208,7 @@ func file_storage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_storage_proto_rawDesc), len(file_storage_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -64,6 +64,7 @@ const (
 	Code_CODE_SEALED               Code = 27
 	Code_CODE_INVALID              Code = 28
 	Code_CODE_BAD_NAME             Code = 29
+	Code_CODE_OTHER_IDENTITY       Code = 30
 )
 
 // Enum value maps for Code.
@@ -91,6 +92,7 @@ var (
 		27: "CODE_SEALED",
 		28: "CODE_INVALID",
 		29: "CODE_BAD_NAME",
+		30: "CODE_OTHER_IDENTITY",
 	}
 	Code_value = map[string]int32{
 		"CODE_UNSPECIFIED":          0,
@@ -115,6 +117,7 @@ var (
 		"CODE_SEALED":               27,
 		"CODE_INVALID":              28,
 		"CODE_BAD_NAME":             29,
+		"CODE_OTHER_IDENTITY":       30,
 	}
 )
 
@@ -1578,17 +1581,26 @@ func (x *RefreshRequest) GetStale() uint64 {
 }
 
 type ImportRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ref           *Ref                   `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
-	Integration   string                 `protobuf:"bytes,2,opt,name=integration,proto3" json:"integration,omitempty"`
-	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
-	Secret        []byte                 `protobuf:"bytes,4,opt,name=secret,proto3" json:"secret,omitempty"`
-	RefreshToken  []byte                 `protobuf:"bytes,5,opt,name=refresh_token,json=refreshToken,proto3" json:"refresh_token,omitempty"`
-	Username      string                 `protobuf:"bytes,6,opt,name=username,proto3" json:"username,omitempty"`
-	Scopes        []string               `protobuf:"bytes,7,rep,name=scopes,proto3" json:"scopes,omitempty"`
-	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Ref          *Ref                   `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	Integration  string                 `protobuf:"bytes,2,opt,name=integration,proto3" json:"integration,omitempty"`
+	Kind         string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	Secret       []byte                 `protobuf:"bytes,4,opt,name=secret,proto3" json:"secret,omitempty"`
+	RefreshToken []byte                 `protobuf:"bytes,5,opt,name=refresh_token,json=refreshToken,proto3" json:"refresh_token,omitempty"`
+	Username     string                 `protobuf:"bytes,6,opt,name=username,proto3" json:"username,omitempty"`
+	Scopes       []string               `protobuf:"bytes,7,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	ExpiresAt    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	Variables    map[string]string      `protobuf:"bytes,9,rep,name=variables,proto3" json:"variables,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Facts        map[string]string      `protobuf:"bytes,10,rep,name=facts,proto3" json:"facts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// From here on for nodes only; a service that sets one is refused.
+	Subject            []byte                 `protobuf:"bytes,11,opt,name=subject,proto3" json:"subject,omitempty"` // the hash of who authorised
+	AllowOtherIdentity bool                   `protobuf:"varint,12,opt,name=allow_other_identity,json=allowOtherIdentity,proto3" json:"allow_other_identity,omitempty"`
+	Reauthorise        bool                   `protobuf:"varint,13,opt,name=reauthorise,proto3" json:"reauthorise,omitempty"`
+	RequestedScopes    []string               `protobuf:"bytes,14,rep,name=requested_scopes,json=requestedScopes,proto3" json:"requested_scopes,omitempty"`
+	RefreshExpiresAt   *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=refresh_expires_at,json=refreshExpiresAt,proto3" json:"refresh_expires_at,omitempty"`
+	TokenType          string                 `protobuf:"bytes,16,opt,name=token_type,json=tokenType,proto3" json:"token_type,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *ImportRequest) Reset() {
@@ -1677,6 +1689,62 @@ func (x *ImportRequest) GetExpiresAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ImportRequest) GetVariables() map[string]string {
+	if x != nil {
+		return x.Variables
+	}
+	return nil
+}
+
+func (x *ImportRequest) GetFacts() map[string]string {
+	if x != nil {
+		return x.Facts
+	}
+	return nil
+}
+
+func (x *ImportRequest) GetSubject() []byte {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+func (x *ImportRequest) GetAllowOtherIdentity() bool {
+	if x != nil {
+		return x.AllowOtherIdentity
+	}
+	return false
+}
+
+func (x *ImportRequest) GetReauthorise() bool {
+	if x != nil {
+		return x.Reauthorise
+	}
+	return false
+}
+
+func (x *ImportRequest) GetRequestedScopes() []string {
+	if x != nil {
+		return x.RequestedScopes
+	}
+	return nil
+}
+
+func (x *ImportRequest) GetRefreshExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RefreshExpiresAt
+	}
+	return nil
+}
+
+func (x *ImportRequest) GetTokenType() string {
+	if x != nil {
+		return x.TokenType
+	}
+	return ""
+}
+
 type Imported struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Account       *Account               `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
@@ -1750,6 +1818,9 @@ type Account struct {
 	CreatedAt        *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	UpdatedAt        *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	Failures         int64                  `protobuf:"varint,18,opt,name=failures,proto3" json:"failures,omitempty"`
+	Variables        map[string]string      `protobuf:"bytes,19,rep,name=variables,proto3" json:"variables,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Facts            map[string]string      `protobuf:"bytes,20,rep,name=facts,proto3" json:"facts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	RequestedScopes  []string               `protobuf:"bytes,21,rep,name=requested_scopes,json=requestedScopes,proto3" json:"requested_scopes,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -1908,6 +1979,27 @@ func (x *Account) GetFailures() int64 {
 		return x.Failures
 	}
 	return 0
+}
+
+func (x *Account) GetVariables() map[string]string {
+	if x != nil {
+		return x.Variables
+	}
+	return nil
+}
+
+func (x *Account) GetFacts() map[string]string {
+	if x != nil {
+		return x.Facts
+	}
+	return nil
+}
+
+func (x *Account) GetRequestedScopes() []string {
+	if x != nil {
+		return x.RequestedScopes
+	}
+	return nil
 }
 
 type HistoryRequest struct {
@@ -3294,7 +3386,7 @@ const file_rpc_proto_rawDesc = "" +
 	"\x0eRefreshRequest\x12$\n" +
 	"\x03ref\x18\x01 \x01(\v2\x12.grantd.rpc.v1.RefR\x03ref\x12\x19\n" +
 	"\x05stale\x18\x02 \x01(\x04H\x00R\x05stale\x88\x01\x01B\b\n" +
-	"\x06_stale\"\x97\x02\n" +
+	"\x06_stale\"\x9b\x06\n" +
 	"\rImportRequest\x12$\n" +
 	"\x03ref\x18\x01 \x01(\v2\x12.grantd.rpc.v1.RefR\x03ref\x12 \n" +
 	"\vintegration\x18\x02 \x01(\tR\vintegration\x12\x12\n" +
@@ -3304,10 +3396,27 @@ const file_rpc_proto_rawDesc = "" +
 	"\busername\x18\x06 \x01(\tR\busername\x12\x16\n" +
 	"\x06scopes\x18\a \x03(\tR\x06scopes\x129\n" +
 	"\n" +
-	"expires_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"V\n" +
+	"expires_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12I\n" +
+	"\tvariables\x18\t \x03(\v2+.grantd.rpc.v1.ImportRequest.VariablesEntryR\tvariables\x12=\n" +
+	"\x05facts\x18\n" +
+	" \x03(\v2'.grantd.rpc.v1.ImportRequest.FactsEntryR\x05facts\x12\x18\n" +
+	"\asubject\x18\v \x01(\fR\asubject\x120\n" +
+	"\x14allow_other_identity\x18\f \x01(\bR\x12allowOtherIdentity\x12 \n" +
+	"\vreauthorise\x18\r \x01(\bR\vreauthorise\x12)\n" +
+	"\x10requested_scopes\x18\x0e \x03(\tR\x0frequestedScopes\x12H\n" +
+	"\x12refresh_expires_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x10refreshExpiresAt\x12\x1d\n" +
+	"\n" +
+	"token_type\x18\x10 \x01(\tR\ttokenType\x1a<\n" +
+	"\x0eVariablesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
+	"\n" +
+	"FactsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"V\n" +
 	"\bImported\x120\n" +
 	"\aaccount\x18\x01 \x01(\v2\x16.grantd.rpc.v1.AccountR\aaccount\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\bR\acreated\"\xe8\x05\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\"\x89\b\n" +
 	"\aAccount\x12$\n" +
 	"\x03ref\x18\x01 \x01(\v2\x12.grantd.rpc.v1.RefR\x03ref\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12 \n" +
@@ -3333,7 +3442,17 @@ const file_rpc_proto_rawDesc = "" +
 	"created_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
 	"updated_at\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1a\n" +
-	"\bfailures\x18\x12 \x01(\x03R\bfailures\"b\n" +
+	"\bfailures\x18\x12 \x01(\x03R\bfailures\x12C\n" +
+	"\tvariables\x18\x13 \x03(\v2%.grantd.rpc.v1.Account.VariablesEntryR\tvariables\x127\n" +
+	"\x05facts\x18\x14 \x03(\v2!.grantd.rpc.v1.Account.FactsEntryR\x05facts\x12)\n" +
+	"\x10requested_scopes\x18\x15 \x03(\tR\x0frequestedScopes\x1a<\n" +
+	"\x0eVariablesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
+	"\n" +
+	"FactsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"b\n" +
 	"\x0eHistoryRequest\x12$\n" +
 	"\x03ref\x18\x01 \x01(\v2\x12.grantd.rpc.v1.RefR\x03ref\x12\x14\n" +
 	"\x05below\x18\x02 \x01(\x04R\x05below\x12\x14\n" +
@@ -3428,7 +3547,7 @@ const file_rpc_proto_rawDesc = "" +
 	"\blearners\x18\x05 \x03(\tR\blearners\x12#\n" +
 	"\rmembers_index\x18\x06 \x01(\x04R\fmembersIndex\x12\x16\n" +
 	"\x06leader\x18\a \x01(\tR\x06leader\x12\x12\n" +
-	"\x04term\x18\b \x01(\x04R\x04term*\xdc\x03\n" +
+	"\x04term\x18\b \x01(\x04R\x04term*\xf5\x03\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rCODE_INTERNAL\x10\x01\x12\x16\n" +
@@ -3451,7 +3570,8 @@ const file_rpc_proto_rawDesc = "" +
 	"\x14CODE_UNKNOWN_OUTCOME\x10\x1a\x12\x0f\n" +
 	"\vCODE_SEALED\x10\x1b\x12\x10\n" +
 	"\fCODE_INVALID\x10\x1c\x12\x11\n" +
-	"\rCODE_BAD_NAME\x10\x1d2I\n" +
+	"\rCODE_BAD_NAME\x10\x1d\x12\x17\n" +
+	"\x13CODE_OTHER_IDENTITY\x10\x1e2I\n" +
 	"\x06Actors\x12?\n" +
 	"\bExchange\x12\x16.grantd.rpc.v1.Request\x1a\x17.grantd.rpc.v1.Response(\x010\x01B%Z#github.com/grantd/grantd/wire/rpcpbb\x06proto3"
 
@@ -3468,7 +3588,7 @@ func file_rpc_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_rpc_proto_goTypes = []any{
 	(Code)(0),                     // 0: grantd.rpc.v1.Code
 	(Fate_State)(0),               // 1: grantd.rpc.v1.Fate.State
@@ -3511,7 +3631,11 @@ var file_rpc_proto_goTypes = []any{
 	(*StatusRequest)(nil),         // 38: grantd.rpc.v1.StatusRequest
 	(*Status)(nil),                // 39: grantd.rpc.v1.Status
 	(*GroupStatus)(nil),           // 40: grantd.rpc.v1.GroupStatus
-	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
+	nil,                           // 41: grantd.rpc.v1.ImportRequest.VariablesEntry
+	nil,                           // 42: grantd.rpc.v1.ImportRequest.FactsEntry
+	nil,                           // 43: grantd.rpc.v1.Account.VariablesEntry
+	nil,                           // 44: grantd.rpc.v1.Account.FactsEntry
+	(*timestamppb.Timestamp)(nil), // 45: google.protobuf.Timestamp
 }
 var file_rpc_proto_depIdxs = []int32{
 	4,  // 0: grantd.rpc.v1.Request.hello:type_name -> grantd.rpc.v1.ClientHello
@@ -3553,40 +3677,45 @@ var file_rpc_proto_depIdxs = []int32{
 	0,  // 36: grantd.rpc.v1.Error.code:type_name -> grantd.rpc.v1.Code
 	11, // 37: grantd.rpc.v1.Error.unavailable:type_name -> grantd.rpc.v1.Unavailable
 	12, // 38: grantd.rpc.v1.TokenRequest.ref:type_name -> grantd.rpc.v1.Ref
-	41, // 39: grantd.rpc.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	45, // 39: grantd.rpc.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
 	12, // 40: grantd.rpc.v1.RefreshRequest.ref:type_name -> grantd.rpc.v1.Ref
 	12, // 41: grantd.rpc.v1.ImportRequest.ref:type_name -> grantd.rpc.v1.Ref
-	41, // 42: grantd.rpc.v1.ImportRequest.expires_at:type_name -> google.protobuf.Timestamp
-	18, // 43: grantd.rpc.v1.Imported.account:type_name -> grantd.rpc.v1.Account
-	12, // 44: grantd.rpc.v1.Account.ref:type_name -> grantd.rpc.v1.Ref
-	41, // 45: grantd.rpc.v1.Account.expires_at:type_name -> google.protobuf.Timestamp
-	41, // 46: grantd.rpc.v1.Account.refresh_expires_at:type_name -> google.protobuf.Timestamp
-	41, // 47: grantd.rpc.v1.Account.next_refresh_at:type_name -> google.protobuf.Timestamp
-	41, // 48: grantd.rpc.v1.Account.last_refresh_at:type_name -> google.protobuf.Timestamp
-	41, // 49: grantd.rpc.v1.Account.created_at:type_name -> google.protobuf.Timestamp
-	41, // 50: grantd.rpc.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
-	12, // 51: grantd.rpc.v1.HistoryRequest.ref:type_name -> grantd.rpc.v1.Ref
-	21, // 52: grantd.rpc.v1.History.lines:type_name -> grantd.rpc.v1.Line
-	41, // 53: grantd.rpc.v1.Line.at:type_name -> google.protobuf.Timestamp
-	12, // 54: grantd.rpc.v1.ListRequest.after:type_name -> grantd.rpc.v1.Ref
-	18, // 55: grantd.rpc.v1.Page.accounts:type_name -> grantd.rpc.v1.Account
-	12, // 56: grantd.rpc.v1.Page.next:type_name -> grantd.rpc.v1.Ref
-	22, // 57: grantd.rpc.v1.ShardPageRequest.list:type_name -> grantd.rpc.v1.ListRequest
-	12, // 58: grantd.rpc.v1.FateRequest.ref:type_name -> grantd.rpc.v1.Ref
-	1,  // 59: grantd.rpc.v1.Fate.state:type_name -> grantd.rpc.v1.Fate.State
-	12, // 60: grantd.rpc.v1.OfferRequest.ref:type_name -> grantd.rpc.v1.Ref
-	29, // 61: grantd.rpc.v1.TellRequest.put:type_name -> grantd.rpc.v1.PutRequest
-	31, // 62: grantd.rpc.v1.TellRequest.events:type_name -> grantd.rpc.v1.Event
-	12, // 63: grantd.rpc.v1.Event.ref:type_name -> grantd.rpc.v1.Ref
-	41, // 64: grantd.rpc.v1.Event.at:type_name -> google.protobuf.Timestamp
-	40, // 65: grantd.rpc.v1.Status.groups:type_name -> grantd.rpc.v1.GroupStatus
-	2,  // 66: grantd.rpc.v1.Actors.Exchange:input_type -> grantd.rpc.v1.Request
-	3,  // 67: grantd.rpc.v1.Actors.Exchange:output_type -> grantd.rpc.v1.Response
-	67, // [67:68] is the sub-list for method output_type
-	66, // [66:67] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	45, // 42: grantd.rpc.v1.ImportRequest.expires_at:type_name -> google.protobuf.Timestamp
+	41, // 43: grantd.rpc.v1.ImportRequest.variables:type_name -> grantd.rpc.v1.ImportRequest.VariablesEntry
+	42, // 44: grantd.rpc.v1.ImportRequest.facts:type_name -> grantd.rpc.v1.ImportRequest.FactsEntry
+	45, // 45: grantd.rpc.v1.ImportRequest.refresh_expires_at:type_name -> google.protobuf.Timestamp
+	18, // 46: grantd.rpc.v1.Imported.account:type_name -> grantd.rpc.v1.Account
+	12, // 47: grantd.rpc.v1.Account.ref:type_name -> grantd.rpc.v1.Ref
+	45, // 48: grantd.rpc.v1.Account.expires_at:type_name -> google.protobuf.Timestamp
+	45, // 49: grantd.rpc.v1.Account.refresh_expires_at:type_name -> google.protobuf.Timestamp
+	45, // 50: grantd.rpc.v1.Account.next_refresh_at:type_name -> google.protobuf.Timestamp
+	45, // 51: grantd.rpc.v1.Account.last_refresh_at:type_name -> google.protobuf.Timestamp
+	45, // 52: grantd.rpc.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	45, // 53: grantd.rpc.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
+	43, // 54: grantd.rpc.v1.Account.variables:type_name -> grantd.rpc.v1.Account.VariablesEntry
+	44, // 55: grantd.rpc.v1.Account.facts:type_name -> grantd.rpc.v1.Account.FactsEntry
+	12, // 56: grantd.rpc.v1.HistoryRequest.ref:type_name -> grantd.rpc.v1.Ref
+	21, // 57: grantd.rpc.v1.History.lines:type_name -> grantd.rpc.v1.Line
+	45, // 58: grantd.rpc.v1.Line.at:type_name -> google.protobuf.Timestamp
+	12, // 59: grantd.rpc.v1.ListRequest.after:type_name -> grantd.rpc.v1.Ref
+	18, // 60: grantd.rpc.v1.Page.accounts:type_name -> grantd.rpc.v1.Account
+	12, // 61: grantd.rpc.v1.Page.next:type_name -> grantd.rpc.v1.Ref
+	22, // 62: grantd.rpc.v1.ShardPageRequest.list:type_name -> grantd.rpc.v1.ListRequest
+	12, // 63: grantd.rpc.v1.FateRequest.ref:type_name -> grantd.rpc.v1.Ref
+	1,  // 64: grantd.rpc.v1.Fate.state:type_name -> grantd.rpc.v1.Fate.State
+	12, // 65: grantd.rpc.v1.OfferRequest.ref:type_name -> grantd.rpc.v1.Ref
+	29, // 66: grantd.rpc.v1.TellRequest.put:type_name -> grantd.rpc.v1.PutRequest
+	31, // 67: grantd.rpc.v1.TellRequest.events:type_name -> grantd.rpc.v1.Event
+	12, // 68: grantd.rpc.v1.Event.ref:type_name -> grantd.rpc.v1.Ref
+	45, // 69: grantd.rpc.v1.Event.at:type_name -> google.protobuf.Timestamp
+	40, // 70: grantd.rpc.v1.Status.groups:type_name -> grantd.rpc.v1.GroupStatus
+	2,  // 71: grantd.rpc.v1.Actors.Exchange:input_type -> grantd.rpc.v1.Request
+	3,  // 72: grantd.rpc.v1.Actors.Exchange:output_type -> grantd.rpc.v1.Response
+	72, // [72:73] is the sub-list for method output_type
+	71, // [71:72] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_rpc_proto_init() }
@@ -3641,7 +3770,7 @@ func file_rpc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_proto_rawDesc), len(file_rpc_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   39,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
