@@ -26,7 +26,7 @@ revocation_url: http://127.0.0.1:8080/revoke
 introspection_url: http://[::1]:80/introspect
 api_base_url: https://api.p.example/{path_1}
 docs_url: http://localhost/docs
-url_variables: {host: auth.p.example, path_1: ""}
+url_variables: {host: auth.p.example, path_1: "", dc: ""}
 token_auth_method: none
 token_body_format: json
 scope_separator: ","
@@ -46,7 +46,7 @@ misconfigured_errors: [who.are-you]
 rate_limit: {requests_per_second: 2.5, burst: 10, concurrency: 4}
 unverified: true
 sources: [p.example/docs (2026-11-23)]
-`
+` + goodQuirks
 
 func read(text string) (*Catalog, error) {
 	return Read(fstest.MapFS{"providers/p.yaml": {Data: []byte(text)}}, "providers")
@@ -86,7 +86,7 @@ func TestEveryFieldIsRead(t *testing.T) {
 		AuthorizationURL: "https://{host}/authorize?x=1", TokenURL: "https://{host}/token",
 		RevocationURL: "http://127.0.0.1:8080/revoke", IntrospectionURL: "http://[::1]:80/introspect",
 		APIBaseURL: "https://api.p.example/{path_1}", DocsURL: "http://localhost/docs",
-		URLVariables:    map[string]string{"host": "auth.p.example", "path_1": ""},
+		URLVariables:    map[string]string{"host": "auth.p.example", "path_1": "", "dc": ""},
 		TokenAuthMethod: NoSecret, TokenBodyFormat: JSONBody, ScopeSeparator: ",", PKCE: PKCERequired,
 		AuthorizationParams: map[string]string{"access_type": "offline"},
 		TokenParams:         map[string]string{"action": "requesttoken"},
@@ -95,9 +95,9 @@ func TestEveryFieldIsRead(t *testing.T) {
 		RefreshRotation:     Static, AccessTokenLifetime: time.Minute,
 		RefreshTokenLifetime: time.Hour, RefreshTokenIdle: 10 * time.Minute,
 		TerminalErrors: []string{"dead", "Dead_2"}, TransientErrors: []string{"later"}, MisconfiguredErrors: []string{"who.are-you"},
-		RateLimit:  RateLimit{RequestsPerSecond: 2.5, Burst: 10, Concurrency: 4},
-		Unverified: true, Sources: []string{"p.example/docs (2026-11-23)"},
+		RateLimit: RateLimit{RequestsPerSecond: 2.5, Burst: 10, Concurrency: 4},
 	}
+	wantQuirks(&want)
 	if !equal(p, want) {
 		t.Errorf("got  %+v\nwant %+v", p, want)
 	}

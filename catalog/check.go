@@ -32,16 +32,13 @@ func check(p Provider) problems {
 	oneOf(&wrong, "token_body_format", string(p.TokenBodyFormat), string(FormBody), string(JSONBody))
 	oneOf(&wrong, "pkce", string(p.PKCE), string(PKCERequired), string(PKCESupported), string(PKCEUnsupported))
 	oneOf(&wrong, "refresh_rotation", string(p.RefreshRotation), string(Rotating), string(Static), string(NoRefresh))
-	if len(p.ScopeSeparator) > 1 || strings.ContainsAny(p.ScopeSeparator, "\x00\r\n\t\"\\") || p.ScopeSeparator > "~" {
-		wrong.add("scope_separator", "must be one visible character or a space, such as \",\"")
-	}
-	if p.TokenPath != "" && (len(p.TokenPath) > maxText || !pathPattern.MatchString(p.TokenPath)) {
-		wrong.add("token_path", "must be names joined by dots, such as data.token")
-	}
+	checkSeparator(&wrong, "scope_separator", p.ScopeSeparator)
+	checkPath(&wrong, "token_path", p.TokenPath)
 	checkParams(&wrong, "authorization_params", p.AuthorizationParams, "response_type", "client_id", "redirect_uri", "state", "scope", "code_challenge", "code_challenge_method")
-	checkParams(&wrong, "token_params", p.TokenParams, tokenWords()...)
-	checkParams(&wrong, "refresh_params", p.RefreshParams, tokenWords()...)
+	checkParams(&wrong, "token_params", p.TokenParams, p.ownNames()...)
+	checkParams(&wrong, "refresh_params", p.RefreshParams, p.ownNames()...)
 	checkWords(&wrong, p)
+	checkQuirks(&wrong, p)
 	if p.RefreshRotation == NoRefresh && p.RefreshReuseGrace > 0 {
 		wrong.add("refresh_reuse_grace_seconds", "makes no sense with refresh_rotation none; take one out")
 	}
@@ -54,7 +51,8 @@ func tokenWords() []string {
 }
 
 // checkEntry says what a file must have that an override need not.
-func checkEntry(p Provider) problems {
+// given tells which fields stand in it.
+func checkEntry(p Provider, given func(field string) bool) problems {
 	var wrong problems
 	if len(p.ID) > maxText || !idPattern.MatchString(p.ID) {
 		wrong.add("id", "must be lower-case letters, digits and inner hyphens")
@@ -72,11 +70,11 @@ func checkEntry(p Provider) problems {
 		wrong.add("sources", "is missing; say where the facts were learned, and when")
 	}
 	for _, s := range p.Sources {
-		m := sourcePattern.FindStringSubmatch(s)
-		if len(s) > maxText || m == nil || !isDate(m[1]) {
-			wrong.add("sources", "%q must be a page or repository with its date, such as \"docs.example.com/oauth (2026-11-23)\"", shorten(s))
+		if text := wrongSource(s); text != "" {
+			wrong.add("sources", "%s", text)
 		}
 	}
+	checkSourcing(&wrong, p, given)
 	for _, name := range slices.Sorted(maps.Keys(p.URLVariables)) {
 		if !slices.ContainsFunc(p.urls(), func(u namedURL) bool { return strings.Contains(u.value, "{"+name+"}") }) {
 			wrong.add("url_variables", "%q is in no URL; take it out", shorten(name))
@@ -97,7 +95,15 @@ func (p Provider) urls() []namedURL {
 		{"authorization_url", p.AuthorizationURL}, {"token_url", p.TokenURL},
 		{"revocation_url", p.RevocationURL}, {"introspection_url", p.IntrospectionURL},
 		{"api_base_url", p.APIBaseURL}, {"docs_url", p.DocsURL},
+		{"refresh_url", p.RefreshURL}, {"extension_url", p.ExtensionURL}, {"facts_request", p.factsURL()},
 	}
+}
+
+func (p *Provider) factsURL() string {
+	if p.FactsRequest == nil {
+		return ""
+	}
+	return p.FactsRequest.URL
 }
 
 func checkURLs(wrong *problems, p Provider) {
@@ -108,15 +114,22 @@ func checkURLs(wrong *problems, p Provider) {
 		value := p.URLVariables[name]
 		if !isVariable(name) {
 			wrong.add("url_variables", "%q must be lower-case letters, digits and _", shorten(name))
-		} else if value != "" && !isVariableValue(value) {
-			wrong.add("url_variables", "the value of %q must be a host name or a part of one: letters, digits and inner . and -", name)
+		} else if value != "" {
+			if text := p.wrongValue(name, value); text != "" {
+				wrong.add("url_variables", "%s", text)
+			}
 		}
 	}
 	for _, u := range p.urls() {
 		if u.value == "" {
 			continue
 		}
-		plain, unknown := fill(u.value, p.URLVariables, "x")
+		value, text := p.withoutFacts(u)
+		if text != "" {
+			wrong.add(u.field, "%s", text)
+			continue
+		}
+		plain, unknown := fill(value, p.URLVariables, "x")
 		if unknown != "" {
 			wrong.add(u.field, "has the variable %s, which is not in url_variables", shorten(unknown))
 		} else if text := wrongURL(plain); text != "" {

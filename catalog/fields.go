@@ -10,13 +10,13 @@ type field struct {
 	// replace.
 	fact bool
 	// at is where the value is kept: *string or a type of it, *bool,
-	// *[]string, *map[string]string, *seconds, *grace or *RateLimit.
+	// *[]string, *map[string]string or another type that decode and encode know.
 	at func(*Provider) any
 }
 
 // fields returns all fields, in the order in which they are checked and shown.
 func fields() []field {
-	return []field{
+	all := []field{
 		{"id", true, func(p *Provider) any { return &p.ID }},
 		{"name", true, func(p *Provider) any { return &p.Name }},
 		{"authorization_url", false, func(p *Provider) any { return &p.AuthorizationURL }},
@@ -43,8 +43,72 @@ func fields() []field {
 		{"transient_errors", false, func(p *Provider) any { return &p.TransientErrors }},
 		{"misconfigured_errors", false, func(p *Provider) any { return &p.MisconfiguredErrors }},
 		{"rate_limit", false, func(p *Provider) any { return &p.RateLimit }},
+		{"categories", true, func(p *Provider) any { return &p.Categories }},
 		{"unverified", true, func(p *Provider) any { return &p.Unverified }},
+		{"unverified_fields", true, func(p *Provider) any { return &p.UnverifiedFields }},
 		{"sources", true, func(p *Provider) any { return &p.Sources }},
+		{"fact_sources", true, func(p *Provider) any { return &p.FactSources }},
+	}
+	return slices.Concat(all, quirkFields())
+}
+
+// quirkFields are those in which a provider leaves the standard.
+func quirkFields() []field {
+	return []field{
+		{"default_scopes", false, func(p *Provider) any { return &p.DefaultScopes }},
+		{"scopes_for_refresh", false, func(p *Provider) any { return &p.ScopesForRefresh }},
+		{"scope_parameter", false, func(p *Provider) any { return &p.ScopeParameter }},
+		{"answer_scope_separator", false, func(p *Provider) any { return &p.AnswerScopeSeparator }},
+		{"authorization_client_id_parameter", false, func(p *Provider) any { return &p.AuthorizationClientIDParameter }},
+		{"client_id_parameter", false, func(p *Provider) any { return &p.ClientIDParameter }},
+		{"client_secret_parameter", false, func(p *Provider) any { return &p.ClientSecretParameter }},
+		{"grant_type_parameter", false, func(p *Provider) any { return &p.GrantTypeParameter }},
+		{"code_parameter", false, func(p *Provider) any { return &p.CodeParameter }},
+		{"callback_code_parameter", false, func(p *Provider) any { return &p.CallbackCodeParameter }},
+		{"exchange_grant_type", false, func(p *Provider) any { return &p.ExchangeGrantType }},
+		{"exchange_params", false, func(p *Provider) any { return &p.ExchangeParams }},
+		{"extension_url", false, func(p *Provider) any { return &p.ExtensionURL }},
+		{"extension_grant_type", false, func(p *Provider) any { return &p.ExtensionGrantType }},
+		{"refresh_url", false, func(p *Provider) any { return &p.RefreshURL }},
+		{"refresh_grant_type", false, func(p *Provider) any { return &p.RefreshGrantType }},
+		{"refresh_token_parameter", false, func(p *Provider) any { return &p.RefreshTokenParameter }},
+		{"refresh_with_access_token", false, func(p *Provider) any { return &p.RefreshWithAccessToken }},
+		{"token_request_method", false, func(p *Provider) any { return &p.TokenRequestMethod }},
+		{"refresh_request_method", false, func(p *Provider) any { return &p.RefreshRequestMethod }},
+		{"token_headers", false, func(p *Provider) any { return &p.TokenHeaders }},
+		{"access_token_field", false, func(p *Provider) any { return &p.AccessTokenField }},
+		{"refresh_token_field", false, func(p *Provider) any { return &p.RefreshTokenField }},
+		{"expires_in_field", false, func(p *Provider) any { return &p.ExpiresInField }},
+		{"refresh_expires_in_field", false, func(p *Provider) any { return &p.RefreshExpiresInField }},
+		{"scope_field", false, func(p *Provider) any { return &p.ScopeField }},
+		{"token_type_field", false, func(p *Provider) any { return &p.TokenTypeField }},
+		{"expires_in_unit", false, func(p *Provider) any { return (*string)(&p.ExpiresInUnit) }},
+		{"refresh_expires_in_unit", false, func(p *Provider) any { return (*string)(&p.RefreshExpiresInUnit) }},
+		{"expires_in_returned", false, func(p *Provider) any { return &p.ExpiresInReturned }},
+		{"subject_field", false, func(p *Provider) any { return &p.SubjectField }},
+		{"userinfo_subject_field", false, func(p *Provider) any { return &p.UserinfoSubjectField }},
+		{"error_field", false, func(p *Provider) any { return &p.ErrorField }},
+		{"error_description_field", false, func(p *Provider) any { return &p.ErrorDescriptionField }},
+		{"ok_field", false, func(p *Provider) any { return &p.OKField }},
+		{"ok_value", false, func(p *Provider) any { return &p.OKValue }},
+		{"error_statuses", false, func(p *Provider) any { return &p.ErrorStatuses }},
+		{"retry_after_header", false, func(p *Provider) any { return &p.RetryAfterHeader }},
+		{"retry_after_unit", false, func(p *Provider) any { return (*string)(&p.RetryAfterUnit) }},
+		{"token_cap", false, func(p *Provider) any { return (*count)(&p.TokenCap) }},
+		{"revocation_method", false, func(p *Provider) any { return &p.RevocationMethod }},
+		{"revocation_auth", false, func(p *Provider) any { return &p.RevocationAuth }},
+		{"revocation_token_parameter", false, func(p *Provider) any { return &p.RevocationTokenParameter }},
+		{"revocation_takes", false, func(p *Provider) any { return &p.RevocationTakes }},
+		{"revocation_params", false, func(p *Provider) any { return &p.RevocationParams }},
+		{"revocation_body_format", false, func(p *Provider) any { return (*string)(&p.RevocationBodyFormat) }},
+		{"revocation_revokes", false, func(p *Provider) any { return &p.RevocationRevokes }},
+		{"url_variable_patterns", false, func(p *Provider) any { return &p.URLVariablePatterns }},
+		{"url_variable_titles", false, func(p *Provider) any { return &p.URLVariableTitles }},
+		{"variable_values", false, func(p *Provider) any { return &p.VariableValues }},
+		{"callback_variables", false, func(p *Provider) any { return &p.CallbackVariables }},
+		{"callback_facts", false, func(p *Provider) any { return &p.CallbackFacts }},
+		{"facts", false, func(p *Provider) any { return &p.Facts }},
+		{"facts_request", false, func(p *Provider) any { return &p.FactsRequest }},
 	}
 }
 

@@ -78,7 +78,7 @@ func parse(file string, data []byte) (Provider, problems) {
 	r := reader{file: file, lines: map[string]int{}}
 	r.document(data)
 	if len(r.wrong) == 0 {
-		bad := append(check(r.p), checkEntry(r.p)...)
+		bad := append(check(r.p), checkEntry(r.p, func(field string) bool { return r.lines[field] > 0 })...)
 		if want := strings.TrimSuffix(path.Base(file), ".yaml"); r.p.ID != want {
 			bad.add("id", "must be the name of the file, %s", want)
 		}
@@ -153,7 +153,7 @@ func toJSON(n *yaml.Node) (json.RawMessage, error) {
 	}
 	raw, err := json.Marshal(v)
 	if err != nil {
-		return nil, errors.New("must hold only texts, numbers, lists and names with values")
+		return nil, errors.New("must hold only texts, numbers, lists and names with values; put a name that is a number in quotes")
 	}
 	return raw, nil
 }

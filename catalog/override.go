@@ -12,7 +12,8 @@ import (
 // Override returns a copy of the provider with the given fields replaced, as
 // an integration asks for: by the names and in the form that they have in the
 // catalogue's files. Null takes a value away. The result is checked like a
-// file of the catalogue; url_variables are laid over the provider's.
+// file of the catalogue; url_variables are laid over the provider's, and have
+// to fit its patterns.
 //
 // Errors are *[FieldError], joined where there are several, in a stable order.
 // They never show a value.

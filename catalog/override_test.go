@@ -52,7 +52,7 @@ func TestOverrideReplacesWhatItNamesAndNothingElse(t *testing.T) {
 	want.AccessTokenLifetime = 0
 	want.TerminalErrors = []string{"gone"}
 	want.RefreshParams = nil
-	want.URLVariables = map[string]string{"host": "auth.p.example", "path_1": "v2"}
+	want.URLVariables = map[string]string{"host": "auth.p.example", "path_1": "v2", "dc": ""}
 	want.RateLimit = RateLimit{Burst: 7}
 	if !equal(after, want) {
 		t.Errorf("got  %+v\nwant %+v", after, want)

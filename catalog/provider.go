@@ -103,17 +103,21 @@ type Provider struct {
 	TransientErrors     []string
 	MisconfiguredErrors []string
 
-	RateLimit  RateLimit
-	Unverified bool     // rests on one source, and may be stale
-	Sources    []string // where the facts were learned, each with its date
+	RateLimit RateLimit
+
+	RequestQuirks
+	AnswerQuirks
+	RevocationQuirks
+	FactRules
+	Sourcing
 }
 
 // RateLimit is what the provider's token end point bears of one client. A zero
 // field is not known.
 type RateLimit struct {
-	RequestsPerSecond float64
-	Burst             int
-	Concurrency       int
+	RequestsPerSecond float64 `json:"requests_per_second,omitempty"`
+	Burst             int     `json:"burst,omitempty"`
+	Concurrency       int     `json:"concurrency,omitempty"`
 }
 
 // Rotates reports whether a refresh token has to be taken as good for one use.
@@ -139,6 +143,10 @@ func (p Provider) Clone() Provider {
 	p.TerminalErrors = slices.Clone(p.TerminalErrors)
 	p.TransientErrors = slices.Clone(p.TransientErrors)
 	p.MisconfiguredErrors = slices.Clone(p.MisconfiguredErrors)
-	p.Sources = slices.Clone(p.Sources)
+	p.RequestQuirks = p.RequestQuirks.clone()
+	p.AnswerQuirks = p.AnswerQuirks.clone()
+	p.RevocationParams = maps.Clone(p.RevocationParams)
+	p.FactRules = p.FactRules.clone()
+	p.Sourcing = p.Sourcing.clone()
 	return p
 }

@@ -11,11 +11,12 @@ import (
 	"time"
 )
 
-// seconds is a duration written as a whole number of seconds above zero, and
-// grace one that may also be said to be none.
+// seconds is a duration written as a whole number of seconds above zero, grace
+// one that may also be said to be none, and count a number of things.
 type (
 	seconds time.Duration
 	grace   time.Duration
+	count   int
 )
 
 // maxSeconds bounds every time in the catalogue: a hundred years.
@@ -23,6 +24,7 @@ const maxSeconds = 100 * 366 * 24 * 3600
 
 var (
 	errSeconds = fmt.Errorf("must be a whole number of seconds, from 1 to %d", int64(maxSeconds))
+	errCount   = fmt.Errorf("must be a whole number, from 1 to %d", maxRate)
 	errGrace   = fmt.Errorf("must be a whole number of seconds, from 0 to %d", int64(maxSeconds))
 )
 
@@ -49,6 +51,16 @@ func decode(raw json.RawMessage, at any) error {
 		return err
 	case *RateLimit:
 		return decodeRateLimit(raw, v, null)
+	case *count:
+		n, err := wholeNumber(raw, null, 1, maxRate, errCount)
+		*v = count(n)
+		return err
+	case **bool:
+		return decodeInto(raw, v, null, "must be true or false")
+	case *map[string]map[string]string:
+		return decodeInto(raw, v, null, "must hold, by name, names and texts; put the texts in quotes")
+	case **FactsRequest:
+		return decodeFactsRequest(raw, v, null)
 	}
 	return fmt.Errorf("cannot be read: no rule for %T", at)
 }
@@ -63,14 +75,35 @@ func decodeInto[T any](raw json.RawMessage, v *T, null bool, wrong string) error
 }
 
 func wholeSeconds(raw json.RawMessage, null bool, least float64, wrong error) (time.Duration, error) {
+	n, err := wholeNumber(raw, null, least, maxSeconds, wrong)
+	return time.Duration(n) * time.Second, err
+}
+
+func wholeNumber(raw json.RawMessage, null bool, least, most float64, wrong error) (int64, error) {
 	if null {
 		return 0, nil
 	}
 	var n float64
-	if json.Unmarshal(raw, &n) != nil || n != math.Trunc(n) || n < least || n > maxSeconds {
+	if json.Unmarshal(raw, &n) != nil || n != math.Trunc(n) || n < least || n > most {
 		return 0, wrong
 	}
-	return time.Duration(n) * time.Second, nil
+	return int64(n), nil
+}
+
+// decodeFactsRequest refuses members that it does not know.
+func decodeFactsRequest(raw json.RawMessage, v **FactsRequest, null bool) error {
+	*v = nil
+	if null {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	var r *FactsRequest
+	if d.Decode(&r) != nil || r == nil {
+		return errors.New("must hold url, fields (names of facts and their paths) and, where it is needed, list_path")
+	}
+	*v = r
+	return nil
 }
 
 func decodeRateLimit(raw json.RawMessage, v *RateLimit, null bool) error {

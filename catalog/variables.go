@@ -29,16 +29,19 @@ func (p *Provider) WithVariables(variables map[string]string) (Provider, error) 
 // CheckVariables says whether an account may have these values. They come from
 // whoever connects an account, who must not be able to send the token request,
 // and with it the client's secret, to a host of their own: a variable that the
-// domain of an end point ends with, or its port, is the integration's to set.
+// domain of an end point ends with, or its port, is the integration's to set,
+// unless the catalogue keeps its values to the provider's own hosts. What the
+// patterns and tables of the catalogue say binds every variable.
 func (p *Provider) CheckVariables(variables map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(variables)) {
 		switch _, known := p.URLVariables[name]; {
 		case !known:
 			return fmt.Errorf("%w: variables: the provider has no variable %q; it has %s", credential.ErrInvalid, shorten(name), p.variableNames())
-		case !isVariableValue(variables[name]):
-			return fmt.Errorf("%w: variables: the value of %s must be a host name or a part of one: letters, digits and inner . and -", credential.ErrInvalid, name)
-		case p.decidesHost(name):
+		case p.decidesHost(name) && !p.bounded(name):
 			return fmt.Errorf("%w: variables: %s decides to which host secrets are sent, so only the integration's url_variables can set it", credential.ErrInvalid, name)
+		}
+		if text := p.wrongValue(name, variables[name]); text != "" {
+			return fmt.Errorf("%w: variables: %s", credential.ErrInvalid, text)
 		}
 	}
 	return nil

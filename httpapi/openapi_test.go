@@ -260,7 +260,7 @@ func TestTheDocumentKnowsTheCatalogue(t *testing.T) {
 	for name, own := range map[string][]string{
 		"NewIntegration": wire.NewIntegrationFields(),
 		"Integration":    {"id", "provider", "client_id", "client_secret_set", "scopes", "redirect_uri", "state", "reason", "created_at", "updated_at"},
-		"Provider":       {"id", "name", "docs_url", "unverified", "sources"},
+		"Provider":       {"id", "name", "docs_url", "categories", "unverified", "unverified_fields", "sources", "fact_sources"},
 	} {
 		got := slices.Sorted(maps.Keys(schemas[name].Value.Properties))
 		want := append(catalog.Fields(), own...)
