@@ -25,6 +25,8 @@ func TestMain(m *testing.M) {
 		hold(os.Args[1])
 	case "hanging":
 		appendUntilHanging(os.Args[1])
+	case "stopped":
+		syncUntilToldToGoOn(os.Args[1])
 	default:
 		appendUntilFault(role, os.Args[1])
 	}
@@ -69,6 +71,30 @@ func appendUntilHanging(limit string) {
 		fatal(log.Append([]Entry{entry(i)}))
 		fmt.Println("acknowledged", i)
 	}
+}
+
+// syncUntilToldToGoOn appends to a log and lets the last sync take until its
+// standard input ends.
+func syncUntilToldToGoOn(limit string) {
+	stall, err := time.ParseDuration(limit)
+	fatal(err)
+	disk := storagetest.NewDisk()
+	db, err := Open("data", Options{FS: disk.FS(), StallLimit: stall, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	fatal(err)
+	log, err := db.Group(1).Log()
+	fatal(err)
+	disk.BeforeWrite(func(w storagetest.Write) error {
+		if w.Kind != storagetest.Sync || !strings.HasSuffix(w.Path, ".log") {
+			return nil
+		}
+		fmt.Println("syncs")
+		_, err := io.ReadAll(os.Stdin)
+		return err
+	})
+	fatal(log.Append([]Entry{entry(1)}))
+	disk.BeforeWrite(nil)
+	fmt.Println("acknowledged")
+	fatal(db.Close())
 }
 
 // appendUntilFault appends to a log and says what is acknowledged, until the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -16,6 +17,8 @@ import (
 type failer struct {
 	logger *slog.Logger
 	fatal  func(reason string)
+	limit  time.Duration // Options.StallLimit
+	still  *standstill
 }
 
 var _ pebble.Logger = failer{}
@@ -68,7 +71,12 @@ func (f failer) background(err error) {
 	f.fail(fmt.Sprintf("disk fault in the background: %v", err))
 }
 
+// diskSlow is called every other second while a write takes too long.
 func (f failer) diskSlow(info vfs.DiskSlowInfo) {
+	if stood := f.still.within(time.Now(), info.Duration); stood > 0 && info.Duration-stood <= f.limit {
+		f.logger.Warn("the process stood still in the middle of a write", "for", stood)
+		return
+	}
 	f.fail(fmt.Sprintf("disk stalled: %s", info))
 }
 

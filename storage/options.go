@@ -41,7 +41,8 @@ type Options struct {
 	MemTableBytes uint64
 	// StallLimit is how long a single write or sync may hang before the process
 	// ends, so that another replica can lead: a hanging disk stops a raft group
-	// while its heartbeats go on. It is noticed up to 2 s later. Where other
+	// while its heartbeats go on. It is noticed up to 2 s later; time in which the
+	// whole process stood still does not count. Where other
 	// replicas can take over, a few seconds are right; a node alone gains nothing
 	// from giving up. 0: DefaultStallLimit on the real disk (FS is nil), no limit
 	// elsewhere; negative: no limit.
@@ -85,7 +86,23 @@ func (o Options) fileSystem(f failer) (vfs.FS, io.Closer) {
 	if o.StallLimit <= 0 {
 		return o.FS, nopCloser{}
 	}
-	return vfs.WithDiskHealthChecks(o.FS, o.StallLimit, nil, f.diskSlow)
+	f.limit, f.still = o.StallLimit, &standstill{}
+	w := watchdog{stop: f.still.watch()}
+	var fs vfs.FS
+	fs, w.Closer = vfs.WithDiskHealthChecks(o.FS, o.StallLimit, nil, f.diskSlow)
+	return fs, w
+}
+
+// watchdog looks after a disk.
+type watchdog struct {
+	io.Closer
+	stop func() // of its standstill
+}
+
+// Close ends it.
+func (w watchdog) Close() error {
+	w.stop()
+	return w.Closer.Close()
 }
 
 type nopCloser struct{}

@@ -232,6 +232,11 @@ func (c *cluster) register(t *testing.T) {
 func (c *cluster) steady(t *testing.T) {
 	t.Helper()
 	eventually(t, steadyTimeout, "a steady cluster", func() error {
+		for _, n := range c.nodes {
+			if !n.runs() {
+				t.Fatalf("%s ended, and nothing was done to it that explains it", n.name)
+			}
+		}
 		var first []string
 		for _, n := range c.nodes {
 			owners, err := c.owners(t.Context(), n)

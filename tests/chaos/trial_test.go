@@ -121,21 +121,10 @@ func (tr *trial) round(f fault) {
 		t.Errorf("%s of %s: %v", f.name, r.victim.name, err)
 		return
 	}
-	tr.resurrect(r)
 	tr.steady(t)
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.strikes = append(tr.strikes, strike{f, owned, r.began, time.Now(), tr.load.failedReads.Load() - failed})
-}
-
-// resurrect starts nodes that ended by themselves although they need not have.
-func (tr *trial) resurrect(r *round) {
-	for _, n := range tr.nodes {
-		if !n.runs() {
-			tr.t.Logf("%s ended by itself", n.name)
-			must(tr.t, n.start(r.ctx))
-		}
-	}
 }
 
 // trouble notes that something was done to a node from the beginning of the round
