@@ -28,9 +28,11 @@ var errTooLate = errors.New("oauth: the deadline passed before the request was w
 // which a POST without an Idempotency-Key is not. HTTP/2, which would repeat
 // what a server claims not to have worked off, is off in [NewTransport].
 type flight struct {
-	ctx      context.Context
+	given    context.Context // by the caller
+	ctx      context.Context // of the request: see follow
 	cancel   context.CancelCauseFunc
-	deadline time.Time // zero: none
+	end      func()    // gives back what the flight holds; called once, when the answer was read
+	deadline time.Time // of given; zero: none
 
 	state  atomic.Int32
 	traced atomic.Bool // the round tripper calls the hooks
@@ -46,9 +48,9 @@ const (
 )
 
 func newFlight(ctx context.Context) *flight {
-	f := &flight{}
+	f := &flight{given: ctx}
 	f.deadline, _ = ctx.Deadline()
-	ctx, f.cancel = context.WithCancelCause(ctx)
+	ctx = f.follow()
 	f.ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		// A second GetConn means that the attempt before it wrote nothing.
 		GetConn:          func(string) { f.traced.Store(true); f.wrote.Store(false) },
@@ -57,13 +59,18 @@ func newFlight(ctx context.Context) *flight {
 		WroteHeaders:     func() { f.wrote.Store(true) },
 		WroteRequest:     func(httptrace.WroteRequestInfo) { f.wrote.Store(true) },
 	})
+	_ = f.inTime() // ends one that is begun too late
 	return f
 }
 
 // inTime says why the request must not be written any more, and ends it then.
 func (f *flight) inTime() error {
-	if f.ctx.Err() == nil && !f.deadline.IsZero() && !time.Now().Before(f.deadline) {
-		f.cancel(errTooLate) // the context's own timer has not run yet
+	switch { // what ends the context by itself may not have run yet
+	case f.ctx.Err() != nil:
+	case !f.deadline.IsZero() && !time.Now().Before(f.deadline):
+		f.cancel(errTooLate)
+	case f.given.Err() != nil:
+		f.cancel(context.Cause(f.given))
 	}
 	return context.Cause(f.ctx)
 }

@@ -54,6 +54,29 @@ func TestNothingIsWrittenAfterTheDeadline(t *testing.T) {
 	})
 }
 
+func TestRequestEndsAtItsDeadlineAndWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, life := range []time.Duration{time.Millisecond, 10 * time.Second} {
+			ctx, cancel := context.WithTimeout(t.Context(), life)
+			f, began := newFlight(ctx), time.Now()
+			<-f.ctx.Done()
+			if took := time.Since(began); took != life || lostCode(f, f.ctx.Err()) != codeTimeout {
+				t.Errorf("of %v: it ended after %v, %s", life, took, lostCode(f, f.ctx.Err()))
+			}
+			f.end()
+			cancel()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		f := newFlight(ctx)
+		cancel()
+		synctest.Wait()
+		if lostCode(f, f.ctx.Err()) != codeCanceled {
+			t.Errorf("given up: %v", context.Cause(f.ctx))
+		}
+		f.end()
+	})
+}
+
 // Once a request has been called unsent, a goroutine of the round tripper that
 // is about to write it must find the gate shut.
 func TestWhatIsCalledUnsentIsNeverWritten(t *testing.T) {
@@ -71,7 +94,7 @@ func TestWhatIsCalledUnsentIsNeverWritten(t *testing.T) {
 			t.Fatalf("written: %v, called sent: %v", wrote, sent)
 		}
 		cancel()
-		f.cancel(nil)
+		f.end()
 	}
 }
 

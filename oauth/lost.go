@@ -27,7 +27,7 @@ func lostCode(f *flight, err error) string {
 	switch {
 	case errors.Is(err, errTooLate), errors.Is(context.Cause(f.ctx), errTooLate):
 		return codeTooLate
-	case errors.Is(f.ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(context.Cause(f.ctx), context.DeadlineExceeded):
 		return codeTimeout
 	case f.ctx.Err() != nil:
 		return codeCanceled

@@ -38,7 +38,7 @@ func (c *Client) send(ctx context.Context, call call) (answer, *credential.Failu
 		return answer{}, failure
 	}
 	f := newFlight(ctx)
-	defer f.cancel(nil)
+	defer f.end()
 	req, err := call.request(f, u, c.userAgent)
 	if err != nil { // its text may show the address
 		return answer{}, &credential.Failure{Class: credential.Misconfigured, Code: "bad_" + call.endpoint, Detail: "no request can be made for " + call.endpoint}
