@@ -24,10 +24,21 @@ authorization_url: https://{host}/authorize?x=1
 token_url: https://{host}/token
 revocation_url: http://127.0.0.1:8080/revoke
 introspection_url: http://[::1]:80/introspect
+issuer: https://{host}/
+pushed_authorization_request_url: https://{host}/par
+device_authorization_url: https://{host}/device
+userinfo_url: https://{host}/me
+jwks_url: https://{host}/jwks
+registration_url: https://{host}/reg
+mtls_token_url: https://mtls.{host}/token
 api_base_url: https://api.p.example/{path_1}
 docs_url: http://localhost/docs
 url_variables: {host: auth.p.example, path_1: "", dc: ""}
 token_auth_method: none
+assertion_audience: https://p.example
+authorization_response_iss: true
+dpop: required
+resources: [https://api.p.example/, "urn:x:y"]
 token_body_format: json
 scope_separator: ","
 pkce: required
@@ -85,6 +96,9 @@ func TestEveryFieldIsRead(t *testing.T) {
 		ID: "p", Name: "P",
 		AuthorizationURL: "https://{host}/authorize?x=1", TokenURL: "https://{host}/token",
 		RevocationURL: "http://127.0.0.1:8080/revoke", IntrospectionURL: "http://[::1]:80/introspect",
+		Issuer: "https://{host}/", PushedAuthorizationRequestURL: "https://{host}/par", DeviceAuthorizationURL: "https://{host}/device",
+		UserinfoURL: "https://{host}/me", JWKSURL: "https://{host}/jwks", RegistrationURL: "https://{host}/reg", MTLSTokenURL: "https://mtls.{host}/token",
+		AssertionAudience: "https://p.example", AuthorizationResponseIss: true, DPoP: DPoPRequired, Resources: []string{"https://api.p.example/", "urn:x:y"},
 		APIBaseURL: "https://api.p.example/{path_1}", DocsURL: "http://localhost/docs",
 		URLVariables:    map[string]string{"host": "auth.p.example", "path_1": "", "dc": ""},
 		TokenAuthMethod: NoSecret, TokenBodyFormat: JSONBody, ScopeSeparator: ",", PKCE: PKCERequired,
@@ -133,6 +147,11 @@ var badFiles = []struct{ name, yaml, where, text string }{
 	{"body format", minimalFile + "token_body_format: xml\n", ":5: token_body_format: ", "form, json"},
 	{"rotation", minimalFile + "refresh_rotation: sometimes\n", ":5: refresh_rotation: ", "rotating, static, none"},
 	{"pkce", minimalFile + "pkce: S256\n", ":5: pkce: ", "required"},
+	{"dpop", minimalFile + "dpop: yes please\n", ":5: dpop: ", "required, supported"},
+	{"resource relative", minimalFile + "resources: [/x]\n", ":5: resources: ", "absolute"},
+	{"resource with a fragment", minimalFile + "resources: [\"https://p.example/#a\"]\n", ":5: resources: ", "fragment"},
+	{"audience with a space", minimalFile + "assertion_audience: a b\n", ":5: assertion_audience: ", "without spaces"},
+	{"issuer of plain http", minimalFile + "issuer: http://p.example\n", ":5: issuer: ", "https://"},
 	{"separator", minimalFile + "scope_separator: \", \"\n", ":5: scope_separator: ", "one visible character"},
 	{"lifetime zero", minimalFile + "access_token_lifetime_seconds: 0\n", ":5: access_token_lifetime_seconds: ", "from 1"},
 	{"lifetime negative", minimalFile + "refresh_token_lifetime_seconds: -1\n", ":5: refresh_token_lifetime_seconds: ", "from 1"},

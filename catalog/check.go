@@ -28,13 +28,15 @@ var (
 func check(p Provider) problems {
 	var wrong problems
 	checkURLs(&wrong, p)
-	oneOf(&wrong, "token_auth_method", string(p.TokenAuthMethod), string(ClientSecretBasic), string(ClientSecretPost), string(NoSecret))
+	oneOf(&wrong, "token_auth_method", string(p.TokenAuthMethod), authMethods()...)
+	oneOf(&wrong, "dpop", string(p.DPoP), string(DPoPRequired), string(DPoPSupported))
+	checkResources(&wrong, p)
 	oneOf(&wrong, "token_body_format", string(p.TokenBodyFormat), string(FormBody), string(JSONBody))
 	oneOf(&wrong, "pkce", string(p.PKCE), string(PKCERequired), string(PKCESupported), string(PKCEUnsupported))
 	oneOf(&wrong, "refresh_rotation", string(p.RefreshRotation), string(Rotating), string(Static), string(NoRefresh))
 	checkSeparator(&wrong, "scope_separator", p.ScopeSeparator)
 	checkPath(&wrong, "token_path", p.TokenPath)
-	checkParams(&wrong, "authorization_params", p.AuthorizationParams, "response_type", "client_id", "redirect_uri", "state", "scope", "code_challenge", "code_challenge_method")
+	checkParams(&wrong, "authorization_params", p.AuthorizationParams, "response_type", "client_id", "redirect_uri", "state", "scope", "code_challenge", "code_challenge_method", "nonce", "resource", "request_uri", "request")
 	checkParams(&wrong, "token_params", p.TokenParams, p.ownNames()...)
 	checkParams(&wrong, "refresh_params", p.RefreshParams, p.ownNames()...)
 	checkWords(&wrong, p)
@@ -47,7 +49,7 @@ func check(p Provider) problems {
 
 // tokenWords are the parameters of a token request that are the protocol's own.
 func tokenWords() []string {
-	return []string{"grant_type", "client_id", "client_secret", "refresh_token", "code", "code_verifier", "redirect_uri", "scope", "client_assertion", "client_assertion_type"}
+	return []string{"grant_type", "client_id", "client_secret", "refresh_token", "code", "code_verifier", "redirect_uri", "scope", "client_assertion", "client_assertion_type", "resource", "device_code", "assertion", "subject_token", "subject_token_type"}
 }
 
 // checkEntry says what a file must have that an override need not.
@@ -63,8 +65,8 @@ func checkEntry(p Provider, given func(field string) bool) problems {
 	if strings.TrimSpace(p.Name) == "" || len(p.Name) > maxText {
 		wrong.add("name", "must be a name for people")
 	}
-	if p.TokenURL == "" {
-		wrong.add("token_url", "is missing")
+	if p.TokenURL == "" && p.Issuer == "" {
+		wrong.add("token_url", "is missing; without it there must be an issuer, whose metadata tell it")
 	}
 	if len(p.Sources) == 0 {
 		wrong.add("sources", "is missing; say where the facts were learned, and when")
@@ -94,6 +96,9 @@ func (p Provider) urls() []namedURL {
 	return []namedURL{
 		{"authorization_url", p.AuthorizationURL}, {"token_url", p.TokenURL},
 		{"revocation_url", p.RevocationURL}, {"introspection_url", p.IntrospectionURL},
+		{"issuer", p.Issuer}, {"pushed_authorization_request_url", p.PushedAuthorizationRequestURL},
+		{"device_authorization_url", p.DeviceAuthorizationURL}, {"userinfo_url", p.UserinfoURL},
+		{"jwks_url", p.JWKSURL}, {"registration_url", p.RegistrationURL}, {"mtls_token_url", p.MTLSTokenURL},
 		{"api_base_url", p.APIBaseURL}, {"docs_url", p.DocsURL},
 		{"refresh_url", p.RefreshURL}, {"extension_url", p.ExtensionURL}, {"facts_request", p.factsURL()},
 	}
@@ -171,6 +176,23 @@ func isLoopback(host string) bool {
 func oneOf(wrong *problems, field, value string, known ...string) {
 	if value != "" && !slices.Contains(known, value) {
 		wrong.add(field, "must be one of %s", strings.Join(known, ", "))
+	}
+}
+
+// checkResources wants absolute URIs without a fragment (RFC 8707 section 2).
+func checkResources(wrong *problems, p Provider) {
+	if len(p.Resources) > maxEntries {
+		wrong.add("resources", "has too many entries, at most %d are allowed", maxEntries)
+	}
+	for _, r := range p.Resources {
+		u, err := url.Parse(r)
+		if err != nil || len(r) > maxText || u.Scheme == "" || u.User != nil || strings.ContainsAny(r, "# \t\r\n") {
+			wrong.add("resources", "each must be an absolute URI without a fragment, such as https://api.example.com/")
+			break
+		}
+	}
+	if len(p.AssertionAudience) > maxText || strings.ContainsFunc(p.AssertionAudience, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		wrong.add("assertion_audience", "must be one URI or name without spaces, of at most %d bytes", maxText)
 	}
 }
 

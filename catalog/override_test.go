@@ -77,7 +77,7 @@ func TestOverrideNamesWhatIsWrong(t *testing.T) {
 		{"refresh_token_idle_seconds", `"60"`, "whole number"},
 		{"refresh_token_idle_seconds", `1e300`, "whole number"},
 		{"token_params", `{"client_secret":"s3cr3t-value"}`, "set by the protocol"},
-		{"token_auth_method", `"private_key_jwt"`, "client_secret_basic"},
+		{"token_auth_method", `"digest"`, "client_secret_basic"},
 		{"url_variables", `{"host":"a/b"}`, "host name"},
 		{"url_variables", `{"Host":"a"}`, "lower-case"},
 	}

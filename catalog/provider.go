@@ -20,7 +20,33 @@ type AuthMethod string
 const (
 	ClientSecretBasic AuthMethod = "client_secret_basic"
 	ClientSecretPost  AuthMethod = "client_secret_post"
-	NoSecret          AuthMethod = "none" // a public client: client_id in the body
+	ClientSecretJWT   AuthMethod = "client_secret_jwt"           // OpenID Connect Core section 9
+	PrivateKeyJWT     AuthMethod = "private_key_jwt"             // RFC 7523 section 2.2
+	TLSClientAuth     AuthMethod = "tls_client_auth"             // RFC 8705 section 2.1
+	SelfSignedTLS     AuthMethod = "self_signed_tls_client_auth" // RFC 8705 section 2.2
+	NoSecret          AuthMethod = "none"                        // a public client: client_id in the body
+)
+
+// MutualTLS reports whether the client is known by its certificate.
+func (m AuthMethod) MutualTLS() bool { return m == TLSClientAuth || m == SelfSignedTLS }
+
+// authMethods are all of them.
+func authMethods() []string {
+	return []string{
+		string(ClientSecretBasic), string(ClientSecretPost), string(ClientSecretJWT), string(PrivateKeyJWT),
+		string(TLSClientAuth), string(SelfSignedTLS), string(NoSecret),
+	}
+}
+
+// DPoP says whether the provider binds tokens to a key of the client's
+// (RFC 9449). Only [DPoPRequired] makes grantd ask for such tokens: whoever
+// presents one has to sign each request.
+type DPoP string
+
+// Support of DPoP. Unknown ("") is treated as no support.
+const (
+	DPoPRequired  DPoP = "required"
+	DPoPSupported DPoP = "supported"
 )
 
 // BodyFormat is how parameters are written into a token request.
@@ -68,13 +94,34 @@ type Provider struct {
 	TokenURL         string
 	RevocationURL    string // RFC 7009
 	IntrospectionURL string // RFC 7662
-	APIBaseURL       string
-	DocsURL          string
+	// Issuer is the authorization server's own name (RFC 8414 section 2), to the
+	// letter. End points that are not known are learned from its metadata.
+	Issuer                        string
+	PushedAuthorizationRequestURL string // RFC 9126
+	DeviceAuthorizationURL        string // RFC 8628
+	UserinfoURL                   string // OpenID Connect Core section 5.3
+	JWKSURL                       string // the server's public keys
+	RegistrationURL               string // RFC 7591
+	// MTLSTokenURL is the token end point for clients with a certificate, where it
+	// is another one (RFC 8705 section 5).
+	MTLSTokenURL string
+	APIBaseURL   string
+	DocsURL      string
 	// URLVariables are the variables of the end points and their values. An
 	// empty value has to be given by the integration.
 	URLVariables map[string]string
 
 	TokenAuthMethod AuthMethod
+	// AssertionAudience is whom a signed assertion of the client is meant for
+	// (RFC 7523 section 3); empty: TokenURL.
+	AssertionAudience string
+	// AuthorizationResponseIss says that the answer to an authorization request
+	// names the issuer (RFC 9207): one that does not is forged.
+	AuthorizationResponseIss bool
+	DPoP                     DPoP
+	// Resources are asked for with every authorization and token request
+	// (RFC 8707).
+	Resources       []string
 	TokenBodyFormat BodyFormat
 	ScopeSeparator  string // between scopes, in requests and answers; see [Provider.Separator]
 	PKCE            PKCE
@@ -137,6 +184,7 @@ func (p *Provider) Separator() string {
 // Clone returns a deep copy.
 func (p Provider) Clone() Provider {
 	p.URLVariables = maps.Clone(p.URLVariables)
+	p.Resources = slices.Clone(p.Resources)
 	p.AuthorizationParams = maps.Clone(p.AuthorizationParams)
 	p.TokenParams = maps.Clone(p.TokenParams)
 	p.RefreshParams = maps.Clone(p.RefreshParams)

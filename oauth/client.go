@@ -72,7 +72,7 @@ func (c *Client) Refresh(ctx context.Context, reg Registration, refreshToken cre
 	p.add(reg.Provider.RefreshParams)
 	p.set("refresh_token", refreshToken.Reveal())
 	p.setScopes(reg.Provider, scopes)
-	return c.token(ctx, reg, p, refreshToken)
+	return c.token(ctx, reg, tokenRequest{params: p, secrets: [2]credential.Secret{refreshToken}})
 }
 
 // ClientCredentials fetches a token for the client itself (RFC 6749 section
@@ -81,17 +81,28 @@ func (c *Client) ClientCredentials(ctx context.Context, reg Registration, scopes
 	p := newParams("client_credentials")
 	p.add(reg.Provider.TokenParams)
 	p.setScopes(reg.Provider, scopes)
-	return c.token(ctx, reg, p, credential.Secret{})
+	return c.token(ctx, reg, tokenRequest{params: p})
+}
+
+// tokenRequest is what one kind of grant asks of the token end point.
+type tokenRequest struct {
+	params    params
+	resources []string // nil: those of the provider
+	// secrets are in the parameters; no failure may show them.
+	secrets [2]credential.Secret
 }
 
 // token sends a token request and understands its answer.
-func (c *Client) token(ctx context.Context, reg Registration, p params, presented credential.Secret) (credential.Grant, error) {
+func (c *Client) token(ctx context.Context, reg Registration, r tokenRequest) (credential.Grant, error) {
 	if end, ok := ctx.Deadline(); !ok || time.Until(end) > c.timeout {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.timeout)
 		defer cancel()
 	}
-	call := call{endpoint: "token_url", url: reg.Provider.TokenURL, reg: reg, params: p, format: reg.Provider.TokenBodyFormat}
+	call := call{endpoint: "token_url", url: reg.Provider.TokenURL, reg: reg, params: r.params, resources: r.resources, format: reg.Provider.TokenBodyFormat}
+	if r.resources == nil {
+		call.resources = reg.Provider.Resources
+	}
 	answer, failure := c.send(ctx, call)
 	if failure != nil {
 		return credential.Grant{}, failure
@@ -103,6 +114,6 @@ func (c *Client) token(ctx context.Context, reg Registration, p params, presente
 			return g, nil
 		}
 	}
-	hideSecrets(failure, presented, reg.ClientSecret)
+	hideSecrets(failure, r.secrets[0], r.secrets[1], reg.ClientSecret)
 	return credential.Grant{}, failure
 }

@@ -1,6 +1,7 @@
 // Package oauth speaks the client's side of OAuth 2.0 with authorization
-// servers: refresh (RFC 6749 section 6), client credentials (section 4.4),
-// revocation (RFC 7009) and introspection (RFC 7662).
+// servers: the authorization code with PKCE (RFC 6749 section 4.1, RFC 7636),
+// pushed where the provider wants it (RFC 9126), refresh (section 6), client
+// credentials (section 4.4), resource indicators (RFC 8707), revocation (RFC 7009) and introspection (RFC 7662).
 //
 // It promises that a token request is written at most once and never after its
 // context's deadline, that redirects are not followed, that an answer is read

@@ -56,16 +56,36 @@ func (p params) authenticate(reg Registration) (user, password string, basic boo
 }
 
 // encode writes the body and names its content type.
-func (p params) encode(format catalog.BodyFormat) (body []byte, contentType string, err error) {
+func (p params) encode(format catalog.BodyFormat, resources []string) (body []byte, contentType string, err error) {
 	if format == catalog.JSONBody {
-		body, err = json.Marshal(p)
+		body, err = json.Marshal(p.withResources(resources))
 		return body, "application/json", err
 	}
 	form := make(url.Values, len(p))
 	for name, value := range p {
 		form[name] = []string{value}
 	}
+	if len(resources) > 0 {
+		form["resource"] = resources
+	}
 	return []byte(form.Encode()), "application/x-www-form-urlencoded", nil
+}
+
+// withResources is what is written as JSON: several resources are a list.
+func (p params) withResources(resources []string) any {
+	switch len(resources) {
+	case 0:
+		return p
+	case 1:
+		p["resource"] = resources[0]
+		return p
+	}
+	all := make(map[string]any, len(p)+1)
+	for name, value := range p {
+		all[name] = value
+	}
+	all["resource"] = resources
+	return all
 }
 
 // call is a request to be sent.
@@ -74,7 +94,10 @@ type call struct {
 	url      string // may hold URL variables
 	reg      Registration
 	params   params
-	format   catalog.BodyFormat
+	// resources are resource indicators (RFC 8707), the one parameter that may be
+	// repeated.
+	resources []string
+	format    catalog.BodyFormat
 }
 
 // target fills and checks the address. Its failure does not repeat the address.
@@ -99,7 +122,7 @@ func (c call) target() (*url.URL, *credential.Failure) {
 // request builds the HTTP request, whose body passes through the flight's gate.
 func (c call) request(f *flight, u *url.URL, userAgent string) (*http.Request, error) {
 	user, password, basic := c.params.authenticate(c.reg)
-	body, contentType, err := c.params.encode(c.format)
+	body, contentType, err := c.params.encode(c.format, c.resources)
 	if err != nil {
 		return nil, err
 	}

@@ -10,20 +10,32 @@ type Provider struct {
 	TokenURL         string `json:"token_url,omitempty"`
 	RevocationURL    string `json:"revocation_url,omitempty"`
 	IntrospectionURL string `json:"introspection_url,omitempty"`
-	APIBaseURL       string `json:"api_base_url,omitempty"`
-	DocsURL          string `json:"docs_url,omitempty"`
+	// Issuer's metadata (RFC 8414, OpenID) tell the end points that are absent.
+	Issuer                        string `json:"issuer,omitempty"`
+	PushedAuthorizationRequestURL string `json:"pushed_authorization_request_url,omitempty"` // RFC 9126
+	DeviceAuthorizationURL        string `json:"device_authorization_url,omitempty"`         // RFC 8628
+	UserinfoURL                   string `json:"userinfo_url,omitempty"`
+	JWKSURL                       string `json:"jwks_url,omitempty"`
+	RegistrationURL               string `json:"registration_url,omitempty"` // RFC 7591
+	MTLSTokenURL                  string `json:"mtls_token_url,omitempty"`   // RFC 8705 section 5
+	APIBaseURL                    string `json:"api_base_url,omitempty"`
+	DocsURL                       string `json:"docs_url,omitempty"`
 	// URLVariables are the parts in braces of the end points; an empty value
 	// has to be given by the integration.
 	URLVariables map[string]string `json:"url_variables,omitempty"`
 
-	TokenAuthMethod     string            `json:"token_auth_method,omitempty"`
-	TokenBodyFormat     string            `json:"token_body_format,omitempty"`
-	ScopeSeparator      string            `json:"scope_separator,omitempty"`
-	PKCE                string            `json:"pkce,omitempty"`
-	AuthorizationParams map[string]string `json:"authorization_params,omitempty"`
-	TokenParams         map[string]string `json:"token_params,omitempty"`
-	RefreshParams       map[string]string `json:"refresh_params,omitempty"`
-	TokenPath           string            `json:"token_path,omitempty"`
+	TokenAuthMethod          string            `json:"token_auth_method,omitempty"`
+	AssertionAudience        string            `json:"assertion_audience,omitempty"`
+	AuthorizationResponseIss bool              `json:"authorization_response_iss,omitempty"` // RFC 9207
+	DPoP                     string            `json:"dpop,omitempty"`                       // required, supported
+	Resources                []string          `json:"resources,omitempty"`                  // RFC 8707
+	TokenBodyFormat          string            `json:"token_body_format,omitempty"`
+	ScopeSeparator           string            `json:"scope_separator,omitempty"`
+	PKCE                     string            `json:"pkce,omitempty"`
+	AuthorizationParams      map[string]string `json:"authorization_params,omitempty"`
+	TokenParams              map[string]string `json:"token_params,omitempty"`
+	RefreshParams            map[string]string `json:"refresh_params,omitempty"`
+	TokenPath                string            `json:"token_path,omitempty"`
 
 	RefreshRotation      string `json:"refresh_rotation,omitempty"` // rotating, static, none; absent: treated like rotating
 	RefreshReuseGrace    int64  `json:"refresh_reuse_grace_seconds,omitempty"`

@@ -63,6 +63,7 @@ func providersShow() command {
 				[]string{"token url", p.TokenURL},
 				[]string{"revocation url", p.RevocationURL},
 				[]string{"introspection url", p.IntrospectionURL},
+				[]string{"issuer", p.Issuer},
 				[]string{"client authentication", p.TokenAuthMethod},
 				[]string{"pkce", p.PKCE},
 				[]string{"refresh rotation", cmp.Or(p.RefreshRotation, "unknown")},
