@@ -37,7 +37,7 @@ func BenchmarkUnderstand(b *testing.B) {
 		m := parse(a.header, a.body)
 		var f *credential.Failure
 		if f = classify(a, m, &catalog.Provider{}, time.Time{}); f == nil {
-			_, f = readGrant(a, m, &catalog.Provider{})
+			_, f = readGrant(a, m, &catalog.Provider{}, now)
 		}
 		if f != nil {
 			b.Fatal(f)

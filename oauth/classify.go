@@ -1,7 +1,7 @@
 package oauth
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"mime"
 	"net/http"
@@ -25,24 +25,64 @@ const maxRetryAfter = time.Hour
 // is busy or broken, then the standard's codes. An error that comes with HTTP
 // 200 is an error, unless a token stands beside it: a token that may be the
 // only one is never thrown away.
+//
+// A status to which the catalogue gives a meaning of its own has that one,
+// unless the code beside it is one of the standard's.
 func classify(a answer, m message, p *catalog.Provider, now time.Time) *credential.Failure {
-	w := wordsOf(m, p.TokenPath)
-	if a.ok() && (a.cut != "" || holdsToken(m, p.TokenPath)) {
+	if a.ok() && (a.cut != "" || holdsToken(m, p)) {
 		return nil
 	}
-	f := &credential.Failure{Status: a.status, Sent: true, RetryAfter: retryAfter(a.header, now), Detail: a.describe(m)}
+	w := wordsOf(m, p)
+	f := &credential.Failure{Status: a.status, Sent: true, RetryAfter: retryAfter(a.header, p, now), Detail: a.describe(m)}
 	if class, word, known := w.catalogueClass(p); known {
 		f.Class, f.Code = class, word
 		return f
 	}
-	if a.ok() && w.code == "" {
+	if a.ok() && w.code == "" && !saysNo(m, p) {
 		return nil
 	}
-	f.Class, f.Code = classByStatus(a.status, w.code), w.shown()
+	f.Class, f.Code = classOf(a.status, w.code, p), w.shown()
 	if f.Code == "" {
 		f.Code = shapeCode(a, m)
 	}
 	return f
+}
+
+// saysNo reports whether an answer denies its own success.
+func saysNo(m message, p *catalog.Provider) bool {
+	if p.OKField == "" {
+		return false
+	}
+	said, ok := m.fields.word(p.OKField)
+	return ok && said != cmp.Or(p.OKValue, "true")
+}
+
+// classOf is what an answer without a word of the catalogue means.
+func classOf(status int, code string, p *catalog.Provider) credential.Class {
+	if len(p.ErrorStatuses) > 0 {
+		if own, ok := classNamed(p.ErrorStatuses[strconv.Itoa(status)]); ok {
+			if class, _ := standardClass(code); class != credential.Unrecognised {
+				return class
+			}
+			return own
+		}
+	}
+	return classByStatus(status, code)
+}
+
+// classNamed is a class as the catalogue writes it.
+func classNamed(name string) (credential.Class, bool) {
+	switch name {
+	case "terminal":
+		return credential.Terminal, true
+	case "transient":
+		return credential.Transient, true
+	case "misconfigured":
+		return credential.Misconfigured, true
+	case "unrecognised":
+		return credential.Unrecognised, true
+	}
+	return credential.Unrecognised, false
 }
 
 // classByStatus goes by the status, and for refusals by the standard's code.
@@ -110,25 +150,4 @@ func notHost(r rune) bool {
 // notMedia finds what does not belong into a media type (RFC 6838 section 4.2).
 func notMedia(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune("/.+-_", r))
-}
-
-// retryAfter reads Retry-After (RFC 9110 section 10.2.3): seconds or a date.
-// 0: there is none, or it makes no sense.
-func retryAfter(header http.Header, now time.Time) time.Duration {
-	text := strings.TrimSpace(header.Get("Retry-After"))
-	if text == "" {
-		return 0
-	}
-	n, err := strconv.ParseUint(text, 10, 32)
-	switch {
-	case err == nil:
-		return min(time.Duration(n)*time.Second, maxRetryAfter)
-	case errors.Is(err, strconv.ErrRange):
-		return maxRetryAfter
-	}
-	at, err := http.ParseTime(text)
-	if err != nil {
-		return 0
-	}
-	return min(max(at.Sub(now), 0), maxRetryAfter)
 }

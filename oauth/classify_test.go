@@ -129,7 +129,7 @@ func TestRetryAfterIsReadAndBounded(t *testing.T) {
 		"3600": time.Hour, "3601": time.Hour, "99999999999999999999999": time.Hour,
 		"Tue, 24 Nov 2026 12:00:30 GMT": 30 * time.Second, "Tue, 24 Nov 2026 11:00:00 GMT": 0, "Thu, 24 Nov 2050 12:00:00 GMT": time.Hour,
 	} {
-		if got := retryAfter(http.Header{"Retry-After": {text}}, now); got != want {
+		if got := retryAfter(http.Header{"Retry-After": {text}}, &catalog.Provider{}, now); got != want {
 			t.Errorf("Retry-After %q is %v, want %v", text, got, want)
 		}
 	}
@@ -183,7 +183,7 @@ func FuzzAnswersAreAlwaysUnderstoodSafely(f *testing.F) {
 			failure := classify(a, m, p, now)
 			if failure == nil {
 				var g credential.Grant
-				if g, failure = readGrant(a, m, p); failure == nil {
+				if g, failure = readGrant(a, m, p, now); failure == nil {
 					checkUsable(t, a, g)
 					continue
 				}
@@ -216,5 +216,78 @@ func checkSafe(t *testing.T, a answer, f *credential.Failure) {
 	}
 	if f.Class == credential.Terminal && parse(a.header, a.body).fields == nil {
 		t.Fatalf("HTTP %d %q killed the grant without a word", a.status, a.body)
+	}
+}
+
+func TestRetryAfterInTheProvidersOwnWay(t *testing.T) {
+	for _, tc := range []struct {
+		header string
+		unit   catalog.TimeUnit
+		sent   http.Header
+		want   time.Duration
+	}{
+		{"X-Reset", "", http.Header{"X-Reset": {"7"}}, 7 * time.Second},
+		{"X-Reset", "", http.Header{"Retry-After": {"7"}}, 7 * time.Second},
+		{"X-Reset", "", http.Header{"X-Reset": {"7"}, "Retry-After": {"9"}}, 7 * time.Second},
+		{"", catalog.Milliseconds, http.Header{"Retry-After": {"1500"}}, 1500 * time.Millisecond},
+		{"X-Reset", catalog.Timestamp, http.Header{"X-Reset": {"1795521630"}}, 30 * time.Second},
+		{"X-Reset", catalog.TimestampMillis, http.Header{"X-Reset": {"1795521630500"}}, 30500 * time.Millisecond},
+		{"X-Reset", catalog.Timestamp, http.Header{"X-Reset": {"1795521599"}}, 0},
+		{"X-Reset", catalog.Timestamp, http.Header{"X-Reset": {"99999999999999999999"}}, time.Hour},
+		{"X-Reset", catalog.Timestamp, http.Header{"X-Reset": {"soon"}}, 0},
+		{"", catalog.Timestamp, http.Header{"Retry-After": {"Tue, 24 Nov 2026 12:00:10 GMT"}}, 10 * time.Second},
+	} {
+		p := &catalog.Provider{AnswerQuirks: catalog.AnswerQuirks{RetryAfterHeader: tc.header, RetryAfterUnit: tc.unit}}
+		if got := retryAfter(tc.sent, p, now); got != tc.want {
+			t.Errorf("%v in %q is %s, want %s", tc.sent, tc.unit, got, tc.want)
+		}
+	}
+}
+
+func TestAnswersAreClassifiedInTheProvidersOwnWay(t *testing.T) {
+	p := &catalog.Provider{
+		TerminalErrors: []string{"40030", "expired_access_refresh_token"}, TransientErrors: []string{"Slow_down_please."},
+		AnswerQuirks: catalog.AnswerQuirks{
+			ErrorField: "meta.code", ErrorDescriptionField: "meta.text", OKField: "ok",
+			ErrorStatuses: map[string]string{"403": "transient", "500": "terminal", "400": "unrecognised"},
+		},
+	}
+	zero := &catalog.Provider{AnswerQuirks: catalog.AnswerQuirks{OKField: "errcode", OKValue: "0"}}
+	for _, tc := range []struct {
+		name   string
+		p      *catalog.Provider
+		status int
+		body   string
+		class  credential.Class
+		code   string
+	}{
+		{"own place of a number", p, 200, `{"meta":{"code":40030}}`, credential.Terminal, "40030"},
+		{"own place, unknown word", p, 401, `{"meta":{"code":"HUH"}}`, credential.Unrecognised, "HUH"},
+		{"own place, all is well", p, 200, `{"meta":{"code":0},"ok":true,"access_token":"a"}`, 0, ""},
+		{"a text that the catalogue knows", p, 400, `{"error":"invalid_grant","meta":{"text":"Slow down, please."}}`, credential.Transient, "Slow_down_please."},
+		{"a text beside a general word", p, 400, `{"error":"invalid_request","meta":{"text":"expired access/refresh token"}}`, credential.Terminal, "expired_access_refresh_token"},
+		{"a text that nobody knows is not shown", p, 401, `{"meta":{"text":"token abc of Jo"}}`, credential.Unrecognised, "json_answer"},
+		{"not ok", p, 200, `{"ok":false}`, credential.Unrecognised, "json_answer"},
+		{"not ok with a word", p, 200, `{"ok":false,"error":"ratelimited"}`, credential.Unrecognised, "ratelimited"},
+		{"ok is not there", p, 200, `{"access_token":"a"}`, 0, ""},
+		{"not ok and a token", p, 200, `{"ok":false,"access_token":"a"}`, 0, ""},
+		{"not zero", zero, 200, `{"errcode":40163,"errmsg":"code been used"}`, credential.Unrecognised, "json_answer"},
+		{"zero", zero, 200, `{"errcode":0}`, 0, ""},
+		{"status with a meaning", p, 403, ``, credential.Transient, "empty_answer"},
+		{"status of a dead grant", p, 500, `{"error":"oops"}`, credential.Terminal, "oops"},
+		{"a standard code is more than the status", p, 403, `{"error":"invalid_grant"}`, credential.Terminal, "invalid_grant"},
+		{"a general code is not", p, 403, `{"error":"invalid_request"}`, credential.Transient, "invalid_request"},
+		{"status without one", p, 401, `{"error":"oops"}`, credential.Unrecognised, "oops"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			a := answerOf(tc.status, jsonType, tc.body)
+			f := classify(a, parse(a.header, a.body), tc.p, now)
+			switch {
+			case tc.class == 0 && f != nil:
+				t.Errorf("got %v, want a success", f)
+			case tc.class != 0 && (f == nil || f.Class != tc.class || f.Code != tc.code):
+				t.Errorf("got %v, want %s: %s", f, tc.class, tc.code)
+			}
+		})
 	}
 }

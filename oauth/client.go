@@ -107,10 +107,10 @@ func (c *Client) token(ctx context.Context, reg Registration, r tokenRequest) (c
 	if failure != nil {
 		return credential.Grant{}, failure
 	}
-	msg := parse(answer.header, answer.body)
-	if failure = classify(answer, msg, reg.Provider, time.Now()); failure == nil {
+	msg, now := parse(answer.header, answer.body), time.Now()
+	if failure = classify(answer, msg, reg.Provider, now); failure == nil {
 		var g credential.Grant
-		if g, failure = readGrant(answer, msg, reg.Provider); failure == nil {
+		if g, failure = readGrant(answer, msg, reg.Provider, now); failure == nil {
 			return g, nil
 		}
 	}

@@ -1,9 +1,8 @@
 package oauth
 
 import (
-	"math"
+	"encoding/json"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -24,26 +23,45 @@ const (
 )
 
 // holdsToken reports whether there is an access token.
-func holdsToken(m message, path string) bool {
-	s, ok := tokens(m, path).text("access_token")
+func holdsToken(m message, p *catalog.Provider) bool {
+	holder, name := tokens(m, p).member(p.AccessTokenField, "access_token")
+	s, ok := holder.text(name)
 	return ok && s != ""
 }
 
 // tokens returns the object that holds the tokens: the one that the catalogue
 // names, or the whole answer where that one is not there.
-func tokens(m message, path string) object {
-	if path != "" {
-		if inner := m.fields.at(path); inner["access_token"] != nil {
-			return inner
-		}
+func tokens(m message, p *catalog.Provider) object {
+	if p.TokenPath == "" {
+		return m.fields
+	}
+	inner := m.fields.at(p.TokenPath)
+	if holder, name := inner.member(p.AccessTokenField, "access_token"); holder[name] != nil {
+		return inner
 	}
 	return m.fields
 }
 
+// member finds what the catalogue says to be at a path, else what has the
+// standard's name.
+func (o object) member(path, standard string) (object, string) {
+	if path != "" {
+		if holder, name := o.find(path); isThere(holder[name]) {
+			return holder, name
+		}
+	}
+	return o, standard
+}
+
+func isThere(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
+
 // readGrant takes the tokens out of a successful answer (RFC 6749 section
 // 5.1). An answer without a usable token is ambiguous: the server said yes, so
 // it may have rotated the refresh token, and the new one is lost.
-func readGrant(a answer, m message, p *catalog.Provider) (credential.Grant, *credential.Failure) {
+//
+// now is for an end of validity that is told as a time; where the answer has a
+// date, that counts, as both come from the same clock.
+func readGrant(a answer, m message, p *catalog.Provider, now time.Time) (credential.Grant, *credential.Failure) {
 	unusable := func(code string) (credential.Grant, *credential.Failure) {
 		return credential.Grant{}, &credential.Failure{Class: credential.Ambiguous, Code: code, Status: a.status, Sent: true, Detail: a.describe(m)}
 	}
@@ -53,33 +71,39 @@ func readGrant(a answer, m message, p *catalog.Provider) (credential.Grant, *cre
 	case m.fields == nil:
 		return unusable(m.shape + "_answer")
 	}
-	o := tokens(m, p.TokenPath)
-	access, code := o.token("access_token")
+	o := tokens(m, p)
+	access, code := o.token(p.AccessTokenField, "access_token")
 	if code == "" && access == "" {
 		code = "no_token"
 	}
 	if code != "" {
 		return unusable(code)
 	}
-	refresh, code := o.token("refresh_token")
+	refresh, code := o.token(p.RefreshTokenField, "refresh_token")
 	if code != "" {
 		return unusable(code)
+	}
+	if p.RefreshWithAccessToken && refresh == "" {
+		refresh = access // is traded itself, so it is both
 	}
 	return credential.Grant{
 		AccessToken:      credential.NewSecret(access),
 		RefreshToken:     credential.NewSecret(refresh),
-		TokenType:        o.tokenType(),
+		TokenType:        o.tokenType(p),
 		Scopes:           o.scopes(p),
-		ExpiresIn:        o.lifetime("expires_in"),
-		RefreshExpiresIn: o.lifetime("refresh_token_expires_in", "x_refresh_token_expires_in", "refresh_expires_in"),
+		ExpiresIn:        o.expiresIn(p, a, now),
+		RefreshExpiresIn: o.refreshExpiresIn(p, a, now),
+		Facts:            m.facts(p),
+		Subject:          m.subject(p),
 	}, nil
 }
 
 // token returns a token, or a code that says why it cannot be used. One that
 // is absent is empty.
-func (o object) token(name string) (value, wrong string) {
+func (o object) token(path, standard string) (value, wrong string) {
+	o, name := o.member(path, standard)
 	raw := o[name]
-	if len(raw) == 0 || string(raw) == "null" {
+	if !isThere(raw) {
 		return "", ""
 	}
 	value, ok := o.text(name)
@@ -97,42 +121,27 @@ func (o object) token(name string) (value, wrong string) {
 func notVSCHAR(r rune) bool { return r < 0x20 || r > 0x7e }
 
 // tokenType is Bearer (RFC 6750) unless the answer says otherwise.
-func (o object) tokenType() string {
-	s, _ := o.text("token_type")
+func (o object) tokenType(p *catalog.Provider) string {
+	holder, name := o.member(p.TokenTypeField, "token_type")
+	s, _ := holder.text(name)
 	if s = sanitise(s, maxCode); s == "" || strings.EqualFold(s, "bearer") {
 		return "Bearer"
 	}
 	return s
 }
 
-// lifetime reads seconds, as a number or a string; 0: not told, or nonsense.
-// The first name that makes sense wins.
-func (o object) lifetime(names ...string) time.Duration {
-	for _, name := range names {
-		s, ok := o.text(name)
-		if !ok || len(s) > maxCode {
-			continue
-		}
-		f, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
-		if err != nil || math.IsNaN(f) || f < 1 || f > maxLifetime.Seconds() {
-			continue
-		}
-		return time.Duration(f) * time.Second
-	}
-	return 0
-}
-
 // scopes reads the scopes that were granted, in a string or a list; nil: not
 // told, which means as before (RFC 6749 section 5.1).
 func (o object) scopes(p *catalog.Provider) []string {
-	s, ok := o.text("scope")
+	holder, name := o.member(p.ScopeField, "scope")
+	s, ok := holder.text(name)
 	if !ok {
-		s = strings.Join(o.list("scope"), " ")
+		s = strings.Join(holder.list(name), " ")
 	}
 	if len(s) > maxScopeBytes {
 		return nil
 	}
-	sep := p.Separator()
+	sep := p.Separator() + p.AnswerScopeSeparator
 	list := strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || strings.ContainsRune(sep, r) })
 	list = slices.DeleteFunc(list, func(scope string) bool { return strings.ContainsFunc(scope, notVSCHAR) })
 	if len(list) == 0 || len(list) > maxScopes {

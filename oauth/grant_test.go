@@ -54,7 +54,7 @@ func TestGrantsAreReadInAllTheirShapes(t *testing.T) {
 	for _, tc := range grants {
 		t.Run(tc.name, func(t *testing.T) {
 			a := answerOf(200, jsonType, tc.body)
-			g, f := readGrant(a, parse(a.header, a.body), tc.provider)
+			g, f := readGrant(a, parse(a.header, a.body), tc.provider, now)
 			if f != nil {
 				t.Fatal(f)
 			}
@@ -72,7 +72,7 @@ func TestGrantsAreReadInAllTheirShapes(t *testing.T) {
 func TestFormEncodedGrantsAreRead(t *testing.T) {
 	for _, media := range []string{formType, "text/plain; charset=utf-8"} {
 		a := answerOf(200, media, "access_token=a%2Bb&token_type=mac&expires_in=60&scope=x%2Cy&refresh_token=r")
-		g, f := readGrant(a, parse(a.header, a.body), &catalog.Provider{ScopeSeparator: ","})
+		g, f := readGrant(a, parse(a.header, a.body), &catalog.Provider{ScopeSeparator: ","}, now)
 		if f != nil || g.AccessToken.Reveal() != "a+b" || g.RefreshToken.Reveal() != "r" || g.TokenType != "mac" || g.ExpiresIn != time.Minute || !slices.Equal(g.Scopes, []string{"x", "y"}) {
 			t.Errorf("%s: %+v, %v", media, g, f)
 		}
@@ -106,7 +106,7 @@ func TestSuccessWithoutAUsableTokenIsAmbiguous(t *testing.T) {
 			if f := classify(a, m, &catalog.Provider{}, now); f != nil {
 				t.Fatalf("classified as %v", f)
 			}
-			_, f := readGrant(a, m, &catalog.Provider{})
+			_, f := readGrant(a, m, &catalog.Provider{}, now)
 			if f == nil || f.Class != credential.Ambiguous || f.Code != tc.code || !f.Sent {
 				t.Errorf("got %v, want ambiguous: %s", f, tc.code)
 			}

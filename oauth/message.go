@@ -6,6 +6,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -87,14 +88,60 @@ func (o object) object(name string) object {
 	return inner
 }
 
-// at follows a path of names joined by dots; nil: there is nothing.
+// at follows a path of names joined by dots to an object; nil: there is none.
 func (o object) at(path string) object {
-	for name := range strings.SplitSeq(path, ".") {
-		if o = o.object(name); o == nil {
-			return nil
+	holder, name := o.find(path)
+	return holder.object(name)
+}
+
+// find follows a path to the object that holds what it ends at, and the name
+// there. A number picks an element of a list. The object is nil where the path
+// leads nowhere.
+func (o object) find(path string) (object, string) {
+	for {
+		name, rest, more := strings.Cut(path, ".")
+		if !more {
+			return o, name
 		}
+		inner := o.object(name)
+		if inner == nil {
+			inner = o.elements(name)
+		}
+		if inner == nil {
+			return nil, ""
+		}
+		o, path = inner, rest
 	}
-	return o
+}
+
+// elements returns a member that is a list, by the elements' numbers, else nil.
+func (o object) elements(name string) object {
+	if raw := bytes.TrimSpace(o[name]); len(raw) == 0 || raw[0] != '[' {
+		return nil
+	}
+	var list []json.RawMessage
+	if json.Unmarshal(o[name], &list) != nil {
+		return nil
+	}
+	numbered := make(object, len(list))
+	for i, e := range list {
+		numbered[strconv.Itoa(i)] = e
+	}
+	return numbered
+}
+
+// word returns what is at a path, if it is a text or a number, or true or false
+// as they are written.
+func (o object) word(path string) (string, bool) {
+	holder, name := o.find(path)
+	if s, ok := holder.text(name); ok {
+		return s, true
+	}
+	switch raw := string(bytes.TrimSpace(holder[name])); raw {
+	case "true", "false":
+		return raw, true
+	}
+	return "", false
 }
 
 // list returns a member that is a list of strings, else nil.

@@ -34,9 +34,13 @@ func sanitise(s string, limit int) string {
 
 // words are what an answer says about its failure: the OAuth error code as it
 // stands, and everything that may be a provider's own word, sanitised.
+//
+// texts are words for the catalogue only: they are compared with its lists and
+// never shown otherwise.
 type words struct {
-	code string
-	all  []string
+	code  string
+	all   []string
+	texts []string
 }
 
 // wordMembers are where providers put their words besides "error".
@@ -47,18 +51,35 @@ var wordMembers = []string{
 
 // wordsOf collects the words of an answer and of the object that holds its
 // tokens, outermost first.
-func wordsOf(m message, path string) words {
+func wordsOf(m message, p *catalog.Provider) words {
 	var w words
+	if p.ErrorField != "" {
+		w.named(m.fields.find(p.ErrorField))
+	}
 	w.collect(m.fields)
-	if path != "" && w.code == "" {
-		w.collect(m.fields.at(path))
+	if p.TokenPath != "" && w.code == "" {
+		w.collect(m.fields.at(p.TokenPath))
+	}
+	if p.ErrorDescriptionField != "" {
+		if s, ok := m.fields.word(p.ErrorDescriptionField); ok && s != "" {
+			w.texts = append(w.texts, sanitise(s, maxCode))
+		}
 	}
 	return w
 }
 
+// named takes the word from where the catalogue says that it is, unless it says
+// that all is well.
+func (w *words) named(holder object, name string) {
+	if s, ok := holder.text(name); ok && s != "" && s != "0" {
+		w.code = s
+		w.add(s)
+	}
+}
+
 func (w *words) collect(o object) {
 	if s, ok := o.text("error"); ok && s != "" && s != "0" {
-		w.code = s
+		w.setCode(s)
 		w.add(s)
 	}
 	if inner := o.object("error"); inner != nil {
@@ -66,9 +87,7 @@ func (w *words) collect(o object) {
 			s, ok := inner.text(name)
 			if ok && s != "" {
 				w.add(s)
-				if _, known := standardClass(s); known || w.code == "" {
-					w.code = s
-				}
+				w.setCode(s)
 			}
 		}
 		if w.code == "" {
@@ -79,6 +98,13 @@ func (w *words) collect(o object) {
 		if s, ok := o.text(name); ok && s != "" {
 			w.add(s)
 		}
+	}
+}
+
+// setCode keeps the first code, but for one of the standard's that comes later.
+func (w *words) setCode(s string) {
+	if _, known := standardClass(s); known || w.code == "" {
+		w.code = s
 	}
 }
 
@@ -110,7 +136,7 @@ func (w *words) catalogueClass(p *catalog.Provider) (class credential.Class, wor
 		{credential.Misconfigured, p.MisconfiguredErrors},
 		{credential.Terminal, p.TerminalErrors},
 	} {
-		for _, said := range w.all {
+		for _, said := range slices.Concat(w.all, w.texts) {
 			if said != "" && slices.ContainsFunc(list.words, func(k string) bool { return strings.EqualFold(k, said) }) {
 				return list.class, said, true
 			}
