@@ -201,7 +201,8 @@ func checkVariables(wrong *problems, p Provider) {
 		if _, variable := p.URLVariables[name]; !variable {
 			wrong.add("callback_variables", "%q is not in url_variables", shorten(name))
 		}
-		if !p.bounded(name) {
+		// Under the provider's own domain any label is its own, if it is one label.
+		if (p.decidesHost(name) || p.URLVariablePatterns[name] == "") && !p.bounded(name) {
 			wrong.add("callback_variables", "%q needs a table in variable_values, or a pattern in url_variable_patterns that keeps to the provider's own hosts", shorten(name))
 		}
 		checkParameter(wrong, "callback_variables", p.CallbackVariables[name])
