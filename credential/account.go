@@ -293,3 +293,11 @@ const (
 	EventMisconfigured EventType = "integration:misconfigured"
 	EventRecovered     EventType = "integration:recovered"
 )
+
+// EventTypes are all types of events.
+func EventTypes() []EventType {
+	return []EventType{
+		EventCreated, EventRefreshed, EventAuthError, EventReactivated, EventDisconnected,
+		EventMisconfigured, EventRecovered,
+	}
+}

@@ -80,6 +80,8 @@ const (
 	FieldClientSecret Field = "client_secret"
 	// FieldAnswer is a whole authorization server's answer in the node's journal.
 	FieldAnswer Field = "answer"
+	// FieldPosition is a position in the event stream, in its readers' hands.
+	FieldPosition Field = "position"
 )
 
 // Label says what a ciphertext is: it becomes the associated data of the AEAD,

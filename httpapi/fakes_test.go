@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/feed"
+	"github.com/grantd/grantd/feed/feedtest"
 	"github.com/grantd/grantd/httpapi"
 	"github.com/grantd/grantd/wire"
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,6 +41,8 @@ type world struct {
 	*fakeAccounts
 	*fakeIntegrations
 	*fakeKeys
+	events   *feedtest.World
+	feed     *feed.Feed
 	handler  http.Handler
 	log      *logBuffer
 	notReady error
@@ -70,13 +74,18 @@ func newWorld(t testing.TB) *world {
 	w.seed("acme", "gh", "github")
 	w.seed("acme", "sl", "slack")
 	w.seed("globex", "gh", "github")
+	w.events = feedtest.NewWorld(3)
+	w.feed = feed.New(feed.Config{
+		Source: w.events, Groups: 3, Sealer: feedtest.Sealer{Word: "word"}, Logger: slog.New(slog.DiscardHandler), MaxPerReader: 3, MaxStreams: 5,
+	})
+	t.Cleanup(w.feed.Close)
 	w.handler = w.new(prometheus.NewRegistry())
 	return w
 }
 
 func (w *world) new(reg prometheus.Registerer) http.Handler {
 	return httpapi.New(httpapi.Deps{
-		Accounts: w.fakeAccounts, Integrations: w.fakeIntegrations, Keys: w.fakeKeys, Providers: catalogue{},
+		Accounts: w.fakeAccounts, Integrations: w.fakeIntegrations, Keys: w.fakeKeys, Providers: catalogue{}, Events: w.feed,
 		Cluster: func(context.Context) (wire.Cluster, error) {
 			if w.panics != nil {
 				panic(w.panics)

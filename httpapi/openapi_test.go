@@ -229,6 +229,11 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 	do("DELETE", "/v1/cluster/nodes/n1", adminKey, "")
 	do("DELETE", "/v1/cluster/nodes/none", adminKey, "")
 	do("DELETE", "/v1/cluster/nodes/a%2Fb", adminKey, "")
+	w.events.Add(1, someEvents()...)
+	rec := w.call("GET", "/v1/events?after=start&wait=1s&limit=10", adminKey, "", "Accept", "application/json")
+	c.check(t, "GET", "/v1/events", "", rec)
+	do("GET", "/v1/events?types=nonsense", adminKey, "")
+	do("GET", "/v1/events", readerKey, "")
 	for _, path := range []string{"/metrics", "/livez", "/readyz", "/openapi.json", "/ui/", "/ui/app.js", "/ui/none", "/ui", "/"} {
 		do("GET", path, "", "")
 	}
@@ -279,7 +284,9 @@ func TestTheDocumentHasTheFieldsOfPackageWire(t *testing.T) {
 		"NewAccount": reflect.TypeFor[wire.NewAccount](), "RefreshRequest": reflect.TypeFor[wire.RefreshRequest](),
 		"History": reflect.TypeFor[wire.History](), "HistoryLine": reflect.TypeFor[wire.HistoryLine](),
 		"IntegrationList": reflect.TypeFor[wire.IntegrationList](), "NewKey": reflect.TypeFor[wire.NewKey](), "Key": reflect.TypeFor[wire.Key](),
-		"KeyList": reflect.TypeFor[wire.KeyList](), "Provider": reflect.TypeFor[wire.Provider](), "ProviderList": reflect.TypeFor[wire.ProviderList](),
+		"KeyList": reflect.TypeFor[wire.KeyList](),
+		"Event":   reflect.TypeFor[wire.Event](), "EventData": reflect.TypeFor[wire.EventData](), "EventList": reflect.TypeFor[wire.EventList](),
+		"Provider": reflect.TypeFor[wire.Provider](), "ProviderList": reflect.TypeFor[wire.ProviderList](),
 		"NodeRemoval": reflect.TypeFor[wire.NodeRemoval](), "Cluster": reflect.TypeFor[wire.Cluster](), "Node": reflect.TypeFor[wire.Node](), "Shard": reflect.TypeFor[wire.Shard](),
 	} {
 		var want []string

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/feed"
 	"github.com/grantd/grantd/wire"
 )
 
@@ -67,6 +68,12 @@ type Providers interface {
 	Providers() []wire.Provider
 }
 
+// Events is the event stream of the whole cluster. Errors are those of package
+// feed.
+type Events interface {
+	Open(ctx context.Context, o feed.Options) (*feed.Stream, error)
+}
+
 // ErrLastNode says that a node is the only one, and stays.
 var ErrLastNode = errors.New("the last node of a cluster is not removed")
 
@@ -76,6 +83,7 @@ type Deps struct {
 	Integrations Integrations
 	Keys         Keys
 	Providers    Providers
+	Events       Events
 	Cluster      func(ctx context.Context) (wire.Cluster, error)
 	// RemoveNode takes a node out of the cluster for good. It begins that, and
 	// returns how far it is: called again, it tells of the same removal.

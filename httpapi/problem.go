@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/feed"
 	"github.com/grantd/grantd/wire"
 )
 
@@ -80,6 +81,14 @@ var sentinels = []sentinel{
 		"The provider refuses the client of this integration; reason says why. An operator must correct it with PUT /v1/integrations/{id}; its accounts then go on."},
 	{credential.ErrNoQuorum, kindNoQuorum, "The account's shard cannot commit changes at the moment. Try again after Retry-After."},
 	{credential.ErrNotOwner, kindNoQuorum, "The account's shard is changing its owner. Try again after Retry-After."},
+	{feed.ErrPosition, kindInvalid,
+		"Query parameter after (or the header Last-Event-ID) is not a position of this event stream: it was cut off, or another installation gave it out. Leave it out to begin now, or write after=start to begin with the oldest events that are kept."},
+	{feed.ErrTooMany,
+		kind{wire.CodeTooManyStreams, http.StatusTooManyRequests, "Too many event streams", 5 * time.Second},
+		"This API key has as many event streams open on this node as it may. Close some, or have several consumers share one."},
+	{feed.ErrClosed,
+		kind{wire.CodeNotReady, http.StatusServiceUnavailable, "The node is stopping", time.Second},
+		"This node is stopping. Ask again: another one answers."},
 	{credential.ErrOverloaded,
 		kind{wire.CodeOverloaded, http.StatusServiceUnavailable, "Overloaded", time.Second},
 		"Too many requests wait already. Try again after Retry-After, and slow down."},

@@ -36,6 +36,8 @@ func (a *api) routes() []*route {
 		{method: "POST", path: "/v1/accounts/{tenant}/{account}/refresh", handle: a.refresh},
 		{method: "GET", path: "/v1/accounts/{tenant}/{account}/history", handle: a.history},
 
+		{method: "GET", path: "/v1/events", handle: a.events},
+
 		{method: "POST", path: "/v1/keys", audit: true, handle: a.createKey},
 		{method: "GET", path: "/v1/keys", handle: a.listKeys},
 		{method: "DELETE", path: "/v1/keys/{id}", audit: true, handle: a.deleteKey},

@@ -46,6 +46,7 @@ var rooms = []room{
 	{folder: "storage", never: []string{ours("envelope"), tink, raft}},
 	{folder: "oauth", never: []string{ours("storage"), ours("envelope")}},
 	{folder: "outbox", never: []string{ours("storage"), ours("oauth")}},
+	{folder: "feed", ours: []string{"credential"}, never: []string{"net"}},
 	// The parts of "cluster", which as a whole never uses envelope, oauth and
 	// outbox. What decides knows neither engines nor the network.
 	{folder: "cluster/ring", ours: []string{"credential"}, never: []string{"net"}},

@@ -20,6 +20,7 @@ const (
 	CodeIntegrationInUse     Code = "integration_in_use"     // 409: accounts still depend on it
 	CodeBodyTooLarge         Code = "body_too_large"         // 413
 	CodeUnsupportedMediaType Code = "unsupported_media_type" // 415: bodies are application/json
+	CodeTooManyStreams       Code = "too_many_streams"       // 429: this key has as many event streams open as it may
 	CodeInternal             Code = "internal"               // 500: a fault of the server; its log has the request id
 	CodeUnreadableSecret     Code = "unreadable_secret"      // 500: a stored secret does not open with this node's key
 	CodeProviderUnavailable  Code = "provider_unavailable"   // 503: the provider did not answer usefully

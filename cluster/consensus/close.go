@@ -75,6 +75,7 @@ func (h *Host) CloseGroup(ctx context.Context, id uint16, destroy bool) error {
 	}
 	defer release()
 	if g := h.take(id); g != nil {
+		h.grown[h.bellOf(id)].ring() // whoever waits for its events has to ask elsewhere
 		ended, endErr := g.end(ctx)
 		if !ended {
 			return endErr

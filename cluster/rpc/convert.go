@@ -221,3 +221,20 @@ func fromEvent(e *rpcpb.Event) credential.Event {
 		Generation: e.GetGeneration(), Integration: e.GetIntegration(),
 	}
 }
+
+func toOutbox(p OutboxPage) *rpcpb.Outbox {
+	out := &rpcpb.Outbox{First: uint64(p.First), Last: uint64(p.Last)}
+	for i := range p.Events {
+		e := &p.Events[i]
+		out.Events = append(out.Events, &rpcpb.StoredEvent{Position: uint64(e.Pos), Revision: e.Revision, Event: toEvent(&e.Event)})
+	}
+	return out
+}
+
+func fromOutbox(o *rpcpb.Outbox) OutboxPage {
+	out := OutboxPage{First: credential.EventPos(o.GetFirst()), Last: credential.EventPos(o.GetLast())}
+	for _, e := range o.GetEvents() {
+		out.Events = append(out.Events, credential.StoredEvent{Pos: credential.EventPos(e.GetPosition()), Revision: e.GetRevision(), Event: fromEvent(e.GetEvent())})
+	}
+	return out
+}

@@ -124,6 +124,20 @@ type Status interface {
 	Status(ctx context.Context, groups []uint16) ([]GroupStatus, error)
 }
 
+// OutboxPage is a part of a group's outbox as one node has it.
+type OutboxPage struct {
+	First, Last credential.EventPos // positions of the oldest event that is kept, and of the newest one
+	Events      []credential.StoredEvent
+}
+
+// Outboxes reads the outboxes of the groups of which this node has a replica.
+type Outboxes interface {
+	// Outbox returns up to limit events after a position; where there is none, it
+	// waits for one, for no longer than wait. credential.ErrNotOwner: there is no
+	// replica here that counts.
+	Outbox(ctx context.Context, group uint16, after credential.EventPos, limit int, wait time.Duration) (OutboxPage, error)
+}
+
 // Key is what an API key may do and see.
 type Key interface {
 	Can(permission string) bool
@@ -148,6 +162,7 @@ type Services struct {
 	KV       KV
 	Founding Founding
 	Status   Status
+	Outboxes Outboxes
 
 	// For co-located services: Routed finds the owner, Keys their scope.
 	Routed         Accounts

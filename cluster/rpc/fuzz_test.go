@@ -48,8 +48,11 @@ func (nobody) Put(context.Context, string, uint64, []byte) (uint64, error) { ret
 func (nobody) PutAndTell(context.Context, string, uint64, []byte, []credential.Event) (uint64, error) {
 	return 0, nil
 }
-func (nobody) Emit(context.Context, ...credential.Event) error         { return nil }
-func (nobody) Delete(context.Context, string, uint64) error            { return credential.ErrNotOwner }
+func (nobody) Emit(context.Context, ...credential.Event) error { return nil }
+func (nobody) Delete(context.Context, string, uint64) error    { return credential.ErrNotOwner }
+func (nobody) Outbox(context.Context, uint16, credential.EventPos, int, time.Duration) (OutboxPage, error) {
+	return OutboxPage{}, nil
+}
 func (nobody) Join(context.Context, string, []byte) ([]byte, error)    { return nil, nil }
 func (nobody) Promise(context.Context, string, []byte) ([]byte, error) { return nil, nil }
 func (nobody) Release(context.Context, string, []byte) ([]byte, error) { return nil, nil }
@@ -79,7 +82,7 @@ func FuzzAnyRequestIsAnswered(f *testing.F) {
 		Identify: func(context.Context) (string, string, bool) { return role, "n2", true },
 	}}
 	v := Services{
-		Owned: nobody{}, Fates: nobody{}, KV: nobody{}, Founding: nobody{}, Status: nobody{}, Routed: nobody{}, Keys: nobody{},
+		Owned: nobody{}, Fates: nobody{}, KV: nobody{}, Founding: nobody{}, Status: nobody{}, Outboxes: nobody{}, Routed: nobody{}, Keys: nobody{},
 		HasIntegration: func(string) bool { return true },
 		Leader:         func(credential.Ref) (string, uint64) { return "n3", 1 },
 	}

@@ -304,3 +304,19 @@ func (p *Peers) Status(ctx context.Context, node string, groups ...uint16) ([]Gr
 	}
 	return nil, strange(node)
 }
+
+// Outbox asks a node that holds a replica of a group for events after a
+// position, and to wait for them where there are none. ErrUnimplemented: the
+// node is of a version that cannot tell.
+func (p *Peers) Outbox(ctx context.Context, node string, group uint16, after credential.EventPos, limit int, wait time.Duration) (OutboxPage, error) {
+	m, err := p.ask(ctx, node, &rpcpb.Request{Kind: &rpcpb.Request_Outbox{Outbox: &rpcpb.OutboxRequest{
+		Group: uint32(group), After: uint64(after), Limit: uint32(max(limit, 0)), WaitMs: millis(wait),
+	}}})
+	if err != nil {
+		return OutboxPage{}, err
+	}
+	if o := m.GetOutbox(); o != nil {
+		return fromOutbox(o), nil
+	}
+	return OutboxPage{}, strange(node)
+}

@@ -215,6 +215,11 @@ func (w *world) Delete(_ context.Context, key string, expect uint64) error {
 	return w.asked(key, expect)
 }
 
+func (w *world) Outbox(_ context.Context, group uint16, after credential.EventPos, limit int, wait time.Duration) (rpc.OutboxPage, error) {
+	e := credential.Event{ID: "e2", Type: credential.EventAuthError, Ref: credential.Ref{Tenant: "acme", ID: "crm"}, At: noon, Reason: "r", Generation: 7, Integration: "github"}
+	return rpc.OutboxPage{First: 2, Last: 9, Events: []credential.StoredEvent{{Pos: 9, Revision: 77, Event: e}}}, w.asked(group, after, limit, wait)
+}
+
 func (w *world) Join(_ context.Context, peer string, b []byte) ([]byte, error) {
 	return []byte("welcome"), w.asked(peer, string(b))
 }
@@ -274,7 +279,7 @@ func newWorld() *world {
 
 func (w *world) services() rpc.Services {
 	return rpc.Services{
-		Owned: w, Fates: w, KV: w, Founding: w, Status: w, Routed: w, Keys: everyKey,
+		Owned: w, Fates: w, KV: w, Founding: w, Status: w, Outboxes: w, Routed: w, Keys: everyKey,
 		HasIntegration: func(id string) bool { return id == "github" || id == "slack" },
 		Leader:         func(credential.Ref) (string, uint64) { return "n3", 42 },
 		MetaLeader:     func() (string, uint64) { return "n4", 43 },

@@ -74,6 +74,10 @@ func calls() []call {
 		}, []any{"setting/x", uint64(3), canary, told}, uint64(9)},
 		{"emit", func(ctx context.Context, p *rpc.Peers) (any, error) { return nil, p.Emit(ctx, "n2", told...) }, []any{told}, nil},
 		{"delete", func(ctx context.Context, p *rpc.Peers) (any, error) { return nil, p.Delete(ctx, "n2", "setting/x", 3) }, []any{"setting/x", uint64(3)}, nil},
+		{"outbox", func(ctx context.Context, p *rpc.Peers) (any, error) {
+			return p.Outbox(ctx, "n2", 65535, 8, 20, 1500*time.Millisecond)
+		}, []any{uint16(65535), credential.EventPos(8), 20, 1500 * time.Millisecond},
+			rpc.OutboxPage{First: 2, Last: 9, Events: []credential.StoredEvent{{Pos: 9, Revision: 77, Event: told[1]}}}},
 		{"join", func(ctx context.Context, p *rpc.Peers) (any, error) { return p.Join(ctx, "n2", []byte("me")) }, []any{"n1", "me"}, []byte("welcome")},
 		{"promise", func(ctx context.Context, p *rpc.Peers) (any, error) { return p.Promise(ctx, "n2", []byte("c1")) }, []any{"n1", "c1"}, []byte("promised")},
 		{"release", func(ctx context.Context, p *rpc.Peers) (any, error) { return p.Release(ctx, "n2", []byte("c1")) }, []any{"n1", "c1"}, []byte("released")},

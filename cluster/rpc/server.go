@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"net"
@@ -198,6 +199,11 @@ func (v *Services) forNode(ctx context.Context, peer string, req *rpcpb.Request)
 		}
 		groups, err := v.Status.Status(ctx, groupsOf(k.Status.GetGroups()))
 		return &rpcpb.Response{Kind: &rpcpb.Response_Status{Status: toStatus(groups)}}, err
+	case *rpcpb.Request_Outbox:
+		if v.Outboxes == nil {
+			return nil, errNotReady
+		}
+		return v.outbox(ctx, k.Outbox)
 	case *rpcpb.Request_List:
 		return nil, &refusal{rpcpb.Code_CODE_FORBIDDEN, "a node merges its lists itself"}
 	}
@@ -211,6 +217,17 @@ func (v *Services) tell(ctx context.Context, r *rpcpb.TellRequest) (*rpcpb.Respo
 		return written(v.KV.PutAndTell(ctx, p.GetKey(), p.GetExpect(), p.GetValue(), events))
 	}
 	return written(0, v.KV.Emit(ctx, events...))
+}
+
+func (v *Services) outbox(ctx context.Context, r *rpcpb.OutboxRequest) (*rpcpb.Response, error) {
+	if r.GetGroup() > math.MaxUint16 {
+		return nil, fmt.Errorf("%w: there is no group %d", credential.ErrInvalid, r.GetGroup())
+	}
+	p, err := v.Outboxes.Outbox(ctx, uint16(r.GetGroup()), credential.EventPos(r.GetAfter()), int(min(r.GetLimit(), maxLimit)), duration(r.GetWaitMs()))
+	if err != nil {
+		return nil, err
+	}
+	return &rpcpb.Response{Kind: &rpcpb.Response_Outbox{Outbox: toOutbox(p)}}, nil
 }
 
 // aboutAccount answers another node's request about one account.

@@ -21,6 +21,7 @@ import (
 	"github.com/grantd/grantd/cluster/ring"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/envelope"
+	"github.com/grantd/grantd/feed"
 	"github.com/grantd/grantd/httpapi"
 	"github.com/grantd/grantd/oauth"
 	"github.com/grantd/grantd/registry"
@@ -65,6 +66,8 @@ type Core struct {
 	Registry *registry.Registry
 	Catalog  *catalog.Catalog
 	Sealer   *envelope.Sealer
+	// Feed is the event stream of the whole cluster.
+	Feed *feed.Feed
 
 	name    string
 	boot    string // tells this start of the process from all others
@@ -75,7 +78,7 @@ type Core struct {
 	outside http.RoundTripper
 	log     *slog.Logger
 	led     lead
-	closing chan struct{} // closed to end the following of leadership
+	closing chan struct{} // closed to end the following of leadership and of outboxes
 	follows chan struct{} // closed when it has ended; nil: it did not begin
 
 	// spare is never touched, so that it takes no memory; but the garbage
@@ -154,6 +157,7 @@ func (core *Core) start(ctx context.Context, c CoreConfig) (err error) {
 	}
 	fn := core.Actors.Resume
 	resume.Store(&fn)
+	core.Feed = core.newFeed()
 	if core.cluster != nil {
 		core.cluster.serve(serviceKeys{core.Registry})
 		core.cluster.minding.Go(core.cluster.mind)
@@ -298,11 +302,14 @@ func (core *Core) Leave(ctx context.Context) {
 	}
 }
 
-// Close ends the core in order: actors, what connects it to other nodes, the
+// Close ends the core in order: event streams, actors, what connects it to other nodes, the
 // registry, raft, the store. Refreshes under way are finished until ctx ends;
 // what comes after may take closeReserve longer, each.
 func (core *Core) Close(ctx context.Context) error {
 	close(core.closing)
+	if core.Feed != nil {
+		core.Feed.Close()
+	}
 	if core.follows != nil {
 		<-core.follows
 	}

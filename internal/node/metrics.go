@@ -5,6 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/grantd/grantd/actors"
+	"github.com/grantd/grantd/feed"
 	"github.com/grantd/grantd/storage"
 )
 
@@ -98,6 +99,20 @@ func actorFigures(c *actors.Counters, openCircuits func() int) figures {
 	f.add(prometheus.CounterValue, "schedule_refreshes_total", "Refreshes begun by the schedule.", func() float64 { n, _, _ := c.ScheduledLag.Values(); return float64(n) })
 	f.add(prometheus.CounterValue, "schedule_lag_seconds_total", "Sum of the delays with which they began.", func() float64 { _, sum, _ := c.ScheduledLag.Values(); return sum.Seconds() })
 	f.add(prometheus.GaugeValue, "schedule_lag_max_seconds", "The largest of these delays since the start.", func() float64 { _, _, m := c.ScheduledLag.Values(); return m.Seconds() })
+	return f
+}
+
+// feedFigures are the counters of the event stream, as metrics.
+func feedFigures(c *feed.Counters) figures {
+	var f figures
+	counter := func(name, help string, v interface{ Load() int64 }) {
+		f.add(prometheus.CounterValue, name, help, func() float64 { return float64(v.Load()) })
+	}
+	f.add(prometheus.GaugeValue, "event_streams", "Event streams that are open.", func() float64 { return float64(c.Open.Load()) })
+	counter("events_sent_total", "Events handed to the readers of event streams.", &c.Sent)
+	counter("event_gaps_total", "Gaps that readers of event streams were told of: events were dropped before they were read.", &c.Gaps)
+	counter("events_lost_total", "Events in these gaps.", &c.Lost)
+	counter("event_reads_failed_total", "Reads of outboxes for event streams that failed; they are repeated.", &c.Failed)
 	return f
 }
 

@@ -188,13 +188,13 @@ func (n *Node) ensureAdmin(ctx context.Context, file string, log *slog.Logger) e
 
 func (n *Node) api(o Options) http.Handler {
 	reg := newRegistry(o.Version)
-	reg.MustRegister(actorFigures(n.core.Actors.Counters(), n.core.Actors.OpenCircuits), storeFigures(n.core.db.Metrics), shardFigures(n.core.host))
+	reg.MustRegister(actorFigures(n.core.Actors.Counters(), n.core.Actors.OpenCircuits), storeFigures(n.core.db.Metrics), shardFigures(n.core.host), feedFigures(n.core.Feed.Counters()))
 	if n.core.cluster != nil {
 		reg.MustRegister(n.core.cluster.figures())
 	}
 	return httpapi.New(httpapi.Deps{
 		Accounts: n.core.Accounts(), Integrations: apiIntegrations{n.core.Registry}, Keys: apiKeys{n.core.Registry},
-		Providers: newAPIProviders(n.core.Catalog), Cluster: n.cluster, RemoveNode: n.removeNode,
+		Events: n.core.Feed, Providers: newAPIProviders(n.core.Catalog), Cluster: n.cluster, RemoveNode: n.removeNode,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Ready: n.ready,
 	}, httpapi.Options{Logger: o.Logger, Registerer: prometheus.Registerer(reg)})
 }
@@ -283,7 +283,8 @@ func (n *Node) Close(ctx context.Context) error {
 		err = nil // it has failed
 	}
 	<-n.served
-	n.last.Store(true) // not before: callers would connect anew, while the listener closes
+	n.last.Store(true)  // not before: callers would connect anew, while the listener closes
+	n.core.Feed.Close() // who reads events goes on at another node
 	n.visitors.wait(ctx, linger)
 	if cut := n.server.Shutdown(ctx); cut != nil {
 		err = errors.Join(err, fmt.Errorf("requests were cut off: %w", cut), n.server.Close())

@@ -233,6 +233,7 @@ type Request struct {
 	//	*Request_Release
 	//	*Request_Status
 	//	*Request_KvTell
+	//	*Request_Outbox
 	Kind          isRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -485,6 +486,15 @@ func (x *Request) GetKvTell() *TellRequest {
 	return nil
 }
 
+func (x *Request) GetOutbox() *OutboxRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_Outbox); ok {
+			return x.Outbox
+		}
+	}
+	return nil
+}
+
 type isRequest_Kind interface {
 	isRequest_Kind()
 }
@@ -576,6 +586,10 @@ type Request_KvTell struct {
 	KvTell *TellRequest `protobuf:"bytes,42,opt,name=kv_tell,json=kvTell,proto3,oneof"`
 }
 
+type Request_Outbox struct {
+	Outbox *OutboxRequest `protobuf:"bytes,43,opt,name=outbox,proto3,oneof"`
+}
+
 func (*Request_Hello) isRequest_Kind() {}
 
 func (*Request_Cancel) isRequest_Kind() {}
@@ -618,6 +632,8 @@ func (*Request_Status) isRequest_Kind() {}
 
 func (*Request_KvTell) isRequest_Kind() {}
 
+func (*Request_Outbox) isRequest_Kind() {}
+
 type Response struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // of the request; 0: of the stream itself
@@ -638,6 +654,7 @@ type Response struct {
 	//	*Response_Joined
 	//	*Response_Promised
 	//	*Response_Status
+	//	*Response_Outbox
 	Kind          isResponse_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -822,6 +839,15 @@ func (x *Response) GetStatus() *Status {
 	return nil
 }
 
+func (x *Response) GetOutbox() *Outbox {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_Outbox); ok {
+			return x.Outbox
+		}
+	}
+	return nil
+}
+
 type isResponse_Kind interface {
 	isResponse_Kind()
 }
@@ -889,6 +915,10 @@ type Response_Status struct {
 	Status *Status `protobuf:"bytes,37,opt,name=status,proto3,oneof"`
 }
 
+type Response_Outbox struct {
+	Outbox *Outbox `protobuf:"bytes,38,opt,name=outbox,proto3,oneof"`
+}
+
 func (*Response_Hello) isResponse_Kind() {}
 
 func (*Response_GoAway) isResponse_Kind() {}
@@ -918,6 +948,8 @@ func (*Response_Joined) isResponse_Kind() {}
 func (*Response_Promised) isResponse_Kind() {}
 
 func (*Response_Status) isResponse_Kind() {}
+
+func (*Response_Outbox) isResponse_Kind() {}
 
 type ClientHello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2828,6 +2860,197 @@ func (x *Event) GetIntegration() string {
 	return ""
 }
 
+// OutboxRequest reads the outbox of a group of which the node has a replica.
+// Where there is nothing after the position, the answer comes when there is, or
+// after wait_ms, without events.
+type OutboxRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint32                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	After         uint64                 `protobuf:"varint,2,opt,name=after,proto3" json:"after,omitempty"`
+	Limit         uint32                 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	WaitMs        uint64                 `protobuf:"varint,4,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutboxRequest) Reset() {
+	*x = OutboxRequest{}
+	mi := &file_rpc_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutboxRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutboxRequest) ProtoMessage() {}
+
+func (x *OutboxRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutboxRequest.ProtoReflect.Descriptor instead.
+func (*OutboxRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *OutboxRequest) GetGroup() uint32 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *OutboxRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *OutboxRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *OutboxRequest) GetWaitMs() uint64 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
+type Outbox struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	First         uint64                 `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"` // position of the oldest event that is kept
+	Last          uint64                 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`   // position of the newest one
+	Events        []*StoredEvent         `protobuf:"bytes,3,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Outbox) Reset() {
+	*x = Outbox{}
+	mi := &file_rpc_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Outbox) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Outbox) ProtoMessage() {}
+
+func (x *Outbox) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Outbox.ProtoReflect.Descriptor instead.
+func (*Outbox) Descriptor() ([]byte, []int) {
+	return file_rpc_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Outbox) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Outbox) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *Outbox) GetEvents() []*StoredEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+type StoredEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Position      uint64                 `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Event         *Event                 `protobuf:"bytes,3,opt,name=event,proto3" json:"event,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoredEvent) Reset() {
+	*x = StoredEvent{}
+	mi := &file_rpc_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoredEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoredEvent) ProtoMessage() {}
+
+func (x *StoredEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoredEvent.ProtoReflect.Descriptor instead.
+func (*StoredEvent) Descriptor() ([]byte, []int) {
+	return file_rpc_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *StoredEvent) GetPosition() uint64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *StoredEvent) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *StoredEvent) GetEvent() *Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
 type DeleteRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -2838,7 +3061,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_rpc_proto_msgTypes[30]
+	mi := &file_rpc_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2850,7 +3073,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[30]
+	mi := &file_rpc_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2863,7 +3086,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{30}
+	return file_rpc_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DeleteRequest) GetKey() string {
@@ -2889,7 +3112,7 @@ type Written struct {
 
 func (x *Written) Reset() {
 	*x = Written{}
-	mi := &file_rpc_proto_msgTypes[31]
+	mi := &file_rpc_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2901,7 +3124,7 @@ func (x *Written) String() string {
 func (*Written) ProtoMessage() {}
 
 func (x *Written) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[31]
+	mi := &file_rpc_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2914,7 +3137,7 @@ func (x *Written) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Written.ProtoReflect.Descriptor instead.
 func (*Written) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{31}
+	return file_rpc_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Written) GetRevision() uint64 {
@@ -2933,7 +3156,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_rpc_proto_msgTypes[32]
+	mi := &file_rpc_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2945,7 +3168,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[32]
+	mi := &file_rpc_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2958,7 +3181,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{32}
+	return file_rpc_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *JoinRequest) GetRecord() []byte {
@@ -2977,7 +3200,7 @@ type Joined struct {
 
 func (x *Joined) Reset() {
 	*x = Joined{}
-	mi := &file_rpc_proto_msgTypes[33]
+	mi := &file_rpc_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2989,7 +3212,7 @@ func (x *Joined) String() string {
 func (*Joined) ProtoMessage() {}
 
 func (x *Joined) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[33]
+	mi := &file_rpc_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3002,7 +3225,7 @@ func (x *Joined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Joined.ProtoReflect.Descriptor instead.
 func (*Joined) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{33}
+	return file_rpc_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Joined) GetAnswer() []byte {
@@ -3021,7 +3244,7 @@ type PromiseRequest struct {
 
 func (x *PromiseRequest) Reset() {
 	*x = PromiseRequest{}
-	mi := &file_rpc_proto_msgTypes[34]
+	mi := &file_rpc_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3033,7 +3256,7 @@ func (x *PromiseRequest) String() string {
 func (*PromiseRequest) ProtoMessage() {}
 
 func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[34]
+	mi := &file_rpc_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3046,7 +3269,7 @@ func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromiseRequest.ProtoReflect.Descriptor instead.
 func (*PromiseRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{34}
+	return file_rpc_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PromiseRequest) GetPromise() []byte {
@@ -3065,7 +3288,7 @@ type Promised struct {
 
 func (x *Promised) Reset() {
 	*x = Promised{}
-	mi := &file_rpc_proto_msgTypes[35]
+	mi := &file_rpc_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3077,7 +3300,7 @@ func (x *Promised) String() string {
 func (*Promised) ProtoMessage() {}
 
 func (x *Promised) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[35]
+	mi := &file_rpc_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3090,7 +3313,7 @@ func (x *Promised) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promised.ProtoReflect.Descriptor instead.
 func (*Promised) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{35}
+	return file_rpc_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Promised) GetAnswer() []byte {
@@ -3109,7 +3332,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_rpc_proto_msgTypes[36]
+	mi := &file_rpc_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3121,7 +3344,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[36]
+	mi := &file_rpc_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3134,7 +3357,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{36}
+	return file_rpc_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StatusRequest) GetGroups() []uint32 {
@@ -3153,7 +3376,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_rpc_proto_msgTypes[37]
+	mi := &file_rpc_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3165,7 +3388,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[37]
+	mi := &file_rpc_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3178,7 +3401,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{37}
+	return file_rpc_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Status) GetGroups() []*GroupStatus {
@@ -3204,7 +3427,7 @@ type GroupStatus struct {
 
 func (x *GroupStatus) Reset() {
 	*x = GroupStatus{}
-	mi := &file_rpc_proto_msgTypes[38]
+	mi := &file_rpc_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3216,7 +3439,7 @@ func (x *GroupStatus) String() string {
 func (*GroupStatus) ProtoMessage() {}
 
 func (x *GroupStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[38]
+	mi := &file_rpc_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3229,7 +3452,7 @@ func (x *GroupStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStatus.ProtoReflect.Descriptor instead.
 func (*GroupStatus) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{38}
+	return file_rpc_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GroupStatus) GetGroup() uint32 {
@@ -3292,7 +3515,8 @@ var File_rpc_proto protoreflect.FileDescriptor
 
 const file_rpc_proto_rawDesc = "" +
 	"\n" +
-	"\trpc.proto\x12\rgrantd.rpc.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\t\n" +
+	"\trpc.proto\x12\rgrantd.rpc.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\n" +
+	"\n" +
 	"\aRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -3321,8 +3545,9 @@ const file_rpc_proto_rawDesc = "" +
 	"\apromise\x18' \x01(\v2\x1d.grantd.rpc.v1.PromiseRequestH\x00R\apromise\x129\n" +
 	"\arelease\x18( \x01(\v2\x1d.grantd.rpc.v1.PromiseRequestH\x00R\arelease\x126\n" +
 	"\x06status\x18) \x01(\v2\x1c.grantd.rpc.v1.StatusRequestH\x00R\x06status\x125\n" +
-	"\akv_tell\x18* \x01(\v2\x1a.grantd.rpc.v1.TellRequestH\x00R\x06kvTellB\x06\n" +
-	"\x04kind\"\xff\x05\n" +
+	"\akv_tell\x18* \x01(\v2\x1a.grantd.rpc.v1.TellRequestH\x00R\x06kvTell\x126\n" +
+	"\x06outbox\x18+ \x01(\v2\x1c.grantd.rpc.v1.OutboxRequestH\x00R\x06outboxB\x06\n" +
+	"\x04kind\"\xb0\x06\n" +
 	"\bResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
 	"\x05hello\x18\x04 \x01(\v2\x1a.grantd.rpc.v1.ServerHelloH\x00R\x05hello\x120\n" +
@@ -3339,7 +3564,8 @@ const file_rpc_proto_rawDesc = "" +
 	"\awritten\x18\" \x01(\v2\x16.grantd.rpc.v1.WrittenH\x00R\awritten\x12/\n" +
 	"\x06joined\x18# \x01(\v2\x15.grantd.rpc.v1.JoinedH\x00R\x06joined\x125\n" +
 	"\bpromised\x18$ \x01(\v2\x17.grantd.rpc.v1.PromisedH\x00R\bpromised\x12/\n" +
-	"\x06status\x18% \x01(\v2\x15.grantd.rpc.v1.StatusH\x00R\x06statusB\x06\n" +
+	"\x06status\x18% \x01(\v2\x15.grantd.rpc.v1.StatusH\x00R\x06status\x12/\n" +
+	"\x06outbox\x18& \x01(\v2\x15.grantd.rpc.v1.OutboxH\x00R\x06outboxB\x06\n" +
 	"\x04kind\"Y\n" +
 	"\vClientHello\x12\x16\n" +
 	"\x06oldest\x18\x01 \x01(\rR\x06oldest\x12\x16\n" +
@@ -3521,7 +3747,20 @@ const file_rpc_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x06 \x01(\x04R\n" +
 	"generation\x12 \n" +
-	"\vintegration\x18\a \x01(\tR\vintegration\"9\n" +
+	"\vintegration\x18\a \x01(\tR\vintegration\"j\n" +
+	"\rOutboxRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\rR\x05group\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\x04R\x05after\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\x12\x17\n" +
+	"\await_ms\x18\x04 \x01(\x04R\x06waitMs\"f\n" +
+	"\x06Outbox\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\x04R\x05first\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\x04R\x04last\x122\n" +
+	"\x06events\x18\x03 \x03(\v2\x1a.grantd.rpc.v1.StoredEventR\x06events\"q\n" +
+	"\vStoredEvent\x12\x1a\n" +
+	"\bposition\x18\x01 \x01(\x04R\bposition\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12*\n" +
+	"\x05event\x18\x03 \x01(\v2\x14.grantd.rpc.v1.EventR\x05event\"9\n" +
 	"\rDeleteRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06expect\x18\x02 \x01(\x04R\x06expect\"%\n" +
@@ -3588,7 +3827,7 @@ func file_rpc_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_rpc_proto_goTypes = []any{
 	(Code)(0),                     // 0: grantd.rpc.v1.Code
 	(Fate_State)(0),               // 1: grantd.rpc.v1.Fate.State
@@ -3622,20 +3861,23 @@ var file_rpc_proto_goTypes = []any{
 	(*PutRequest)(nil),            // 29: grantd.rpc.v1.PutRequest
 	(*TellRequest)(nil),           // 30: grantd.rpc.v1.TellRequest
 	(*Event)(nil),                 // 31: grantd.rpc.v1.Event
-	(*DeleteRequest)(nil),         // 32: grantd.rpc.v1.DeleteRequest
-	(*Written)(nil),               // 33: grantd.rpc.v1.Written
-	(*JoinRequest)(nil),           // 34: grantd.rpc.v1.JoinRequest
-	(*Joined)(nil),                // 35: grantd.rpc.v1.Joined
-	(*PromiseRequest)(nil),        // 36: grantd.rpc.v1.PromiseRequest
-	(*Promised)(nil),              // 37: grantd.rpc.v1.Promised
-	(*StatusRequest)(nil),         // 38: grantd.rpc.v1.StatusRequest
-	(*Status)(nil),                // 39: grantd.rpc.v1.Status
-	(*GroupStatus)(nil),           // 40: grantd.rpc.v1.GroupStatus
-	nil,                           // 41: grantd.rpc.v1.ImportRequest.VariablesEntry
-	nil,                           // 42: grantd.rpc.v1.ImportRequest.FactsEntry
-	nil,                           // 43: grantd.rpc.v1.Account.VariablesEntry
-	nil,                           // 44: grantd.rpc.v1.Account.FactsEntry
-	(*timestamppb.Timestamp)(nil), // 45: google.protobuf.Timestamp
+	(*OutboxRequest)(nil),         // 32: grantd.rpc.v1.OutboxRequest
+	(*Outbox)(nil),                // 33: grantd.rpc.v1.Outbox
+	(*StoredEvent)(nil),           // 34: grantd.rpc.v1.StoredEvent
+	(*DeleteRequest)(nil),         // 35: grantd.rpc.v1.DeleteRequest
+	(*Written)(nil),               // 36: grantd.rpc.v1.Written
+	(*JoinRequest)(nil),           // 37: grantd.rpc.v1.JoinRequest
+	(*Joined)(nil),                // 38: grantd.rpc.v1.Joined
+	(*PromiseRequest)(nil),        // 39: grantd.rpc.v1.PromiseRequest
+	(*Promised)(nil),              // 40: grantd.rpc.v1.Promised
+	(*StatusRequest)(nil),         // 41: grantd.rpc.v1.StatusRequest
+	(*Status)(nil),                // 42: grantd.rpc.v1.Status
+	(*GroupStatus)(nil),           // 43: grantd.rpc.v1.GroupStatus
+	nil,                           // 44: grantd.rpc.v1.ImportRequest.VariablesEntry
+	nil,                           // 45: grantd.rpc.v1.ImportRequest.FactsEntry
+	nil,                           // 46: grantd.rpc.v1.Account.VariablesEntry
+	nil,                           // 47: grantd.rpc.v1.Account.FactsEntry
+	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
 }
 var file_rpc_proto_depIdxs = []int32{
 	4,  // 0: grantd.rpc.v1.Request.hello:type_name -> grantd.rpc.v1.ClientHello
@@ -3653,69 +3895,73 @@ var file_rpc_proto_depIdxs = []int32{
 	25, // 12: grantd.rpc.v1.Request.fate:type_name -> grantd.rpc.v1.FateRequest
 	27, // 13: grantd.rpc.v1.Request.offer:type_name -> grantd.rpc.v1.OfferRequest
 	29, // 14: grantd.rpc.v1.Request.kv_put:type_name -> grantd.rpc.v1.PutRequest
-	32, // 15: grantd.rpc.v1.Request.kv_delete:type_name -> grantd.rpc.v1.DeleteRequest
-	34, // 16: grantd.rpc.v1.Request.join:type_name -> grantd.rpc.v1.JoinRequest
-	36, // 17: grantd.rpc.v1.Request.promise:type_name -> grantd.rpc.v1.PromiseRequest
-	36, // 18: grantd.rpc.v1.Request.release:type_name -> grantd.rpc.v1.PromiseRequest
-	38, // 19: grantd.rpc.v1.Request.status:type_name -> grantd.rpc.v1.StatusRequest
+	35, // 15: grantd.rpc.v1.Request.kv_delete:type_name -> grantd.rpc.v1.DeleteRequest
+	37, // 16: grantd.rpc.v1.Request.join:type_name -> grantd.rpc.v1.JoinRequest
+	39, // 17: grantd.rpc.v1.Request.promise:type_name -> grantd.rpc.v1.PromiseRequest
+	39, // 18: grantd.rpc.v1.Request.release:type_name -> grantd.rpc.v1.PromiseRequest
+	41, // 19: grantd.rpc.v1.Request.status:type_name -> grantd.rpc.v1.StatusRequest
 	30, // 20: grantd.rpc.v1.Request.kv_tell:type_name -> grantd.rpc.v1.TellRequest
-	5,  // 21: grantd.rpc.v1.Response.hello:type_name -> grantd.rpc.v1.ServerHello
-	9,  // 22: grantd.rpc.v1.Response.go_away:type_name -> grantd.rpc.v1.GoAway
-	8,  // 23: grantd.rpc.v1.Response.pong:type_name -> grantd.rpc.v1.Pong
-	10, // 24: grantd.rpc.v1.Response.error:type_name -> grantd.rpc.v1.Error
-	14, // 25: grantd.rpc.v1.Response.token:type_name -> grantd.rpc.v1.Token
-	18, // 26: grantd.rpc.v1.Response.account:type_name -> grantd.rpc.v1.Account
-	17, // 27: grantd.rpc.v1.Response.imported:type_name -> grantd.rpc.v1.Imported
-	20, // 28: grantd.rpc.v1.Response.history:type_name -> grantd.rpc.v1.History
-	23, // 29: grantd.rpc.v1.Response.page:type_name -> grantd.rpc.v1.Page
-	26, // 30: grantd.rpc.v1.Response.fate:type_name -> grantd.rpc.v1.Fate
-	28, // 31: grantd.rpc.v1.Response.taken:type_name -> grantd.rpc.v1.Taken
-	33, // 32: grantd.rpc.v1.Response.written:type_name -> grantd.rpc.v1.Written
-	35, // 33: grantd.rpc.v1.Response.joined:type_name -> grantd.rpc.v1.Joined
-	37, // 34: grantd.rpc.v1.Response.promised:type_name -> grantd.rpc.v1.Promised
-	39, // 35: grantd.rpc.v1.Response.status:type_name -> grantd.rpc.v1.Status
-	0,  // 36: grantd.rpc.v1.Error.code:type_name -> grantd.rpc.v1.Code
-	11, // 37: grantd.rpc.v1.Error.unavailable:type_name -> grantd.rpc.v1.Unavailable
-	12, // 38: grantd.rpc.v1.TokenRequest.ref:type_name -> grantd.rpc.v1.Ref
-	45, // 39: grantd.rpc.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
-	12, // 40: grantd.rpc.v1.RefreshRequest.ref:type_name -> grantd.rpc.v1.Ref
-	12, // 41: grantd.rpc.v1.ImportRequest.ref:type_name -> grantd.rpc.v1.Ref
-	45, // 42: grantd.rpc.v1.ImportRequest.expires_at:type_name -> google.protobuf.Timestamp
-	41, // 43: grantd.rpc.v1.ImportRequest.variables:type_name -> grantd.rpc.v1.ImportRequest.VariablesEntry
-	42, // 44: grantd.rpc.v1.ImportRequest.facts:type_name -> grantd.rpc.v1.ImportRequest.FactsEntry
-	45, // 45: grantd.rpc.v1.ImportRequest.refresh_expires_at:type_name -> google.protobuf.Timestamp
-	18, // 46: grantd.rpc.v1.Imported.account:type_name -> grantd.rpc.v1.Account
-	12, // 47: grantd.rpc.v1.Account.ref:type_name -> grantd.rpc.v1.Ref
-	45, // 48: grantd.rpc.v1.Account.expires_at:type_name -> google.protobuf.Timestamp
-	45, // 49: grantd.rpc.v1.Account.refresh_expires_at:type_name -> google.protobuf.Timestamp
-	45, // 50: grantd.rpc.v1.Account.next_refresh_at:type_name -> google.protobuf.Timestamp
-	45, // 51: grantd.rpc.v1.Account.last_refresh_at:type_name -> google.protobuf.Timestamp
-	45, // 52: grantd.rpc.v1.Account.created_at:type_name -> google.protobuf.Timestamp
-	45, // 53: grantd.rpc.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
-	43, // 54: grantd.rpc.v1.Account.variables:type_name -> grantd.rpc.v1.Account.VariablesEntry
-	44, // 55: grantd.rpc.v1.Account.facts:type_name -> grantd.rpc.v1.Account.FactsEntry
-	12, // 56: grantd.rpc.v1.HistoryRequest.ref:type_name -> grantd.rpc.v1.Ref
-	21, // 57: grantd.rpc.v1.History.lines:type_name -> grantd.rpc.v1.Line
-	45, // 58: grantd.rpc.v1.Line.at:type_name -> google.protobuf.Timestamp
-	12, // 59: grantd.rpc.v1.ListRequest.after:type_name -> grantd.rpc.v1.Ref
-	18, // 60: grantd.rpc.v1.Page.accounts:type_name -> grantd.rpc.v1.Account
-	12, // 61: grantd.rpc.v1.Page.next:type_name -> grantd.rpc.v1.Ref
-	22, // 62: grantd.rpc.v1.ShardPageRequest.list:type_name -> grantd.rpc.v1.ListRequest
-	12, // 63: grantd.rpc.v1.FateRequest.ref:type_name -> grantd.rpc.v1.Ref
-	1,  // 64: grantd.rpc.v1.Fate.state:type_name -> grantd.rpc.v1.Fate.State
-	12, // 65: grantd.rpc.v1.OfferRequest.ref:type_name -> grantd.rpc.v1.Ref
-	29, // 66: grantd.rpc.v1.TellRequest.put:type_name -> grantd.rpc.v1.PutRequest
-	31, // 67: grantd.rpc.v1.TellRequest.events:type_name -> grantd.rpc.v1.Event
-	12, // 68: grantd.rpc.v1.Event.ref:type_name -> grantd.rpc.v1.Ref
-	45, // 69: grantd.rpc.v1.Event.at:type_name -> google.protobuf.Timestamp
-	40, // 70: grantd.rpc.v1.Status.groups:type_name -> grantd.rpc.v1.GroupStatus
-	2,  // 71: grantd.rpc.v1.Actors.Exchange:input_type -> grantd.rpc.v1.Request
-	3,  // 72: grantd.rpc.v1.Actors.Exchange:output_type -> grantd.rpc.v1.Response
-	72, // [72:73] is the sub-list for method output_type
-	71, // [71:72] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	32, // 21: grantd.rpc.v1.Request.outbox:type_name -> grantd.rpc.v1.OutboxRequest
+	5,  // 22: grantd.rpc.v1.Response.hello:type_name -> grantd.rpc.v1.ServerHello
+	9,  // 23: grantd.rpc.v1.Response.go_away:type_name -> grantd.rpc.v1.GoAway
+	8,  // 24: grantd.rpc.v1.Response.pong:type_name -> grantd.rpc.v1.Pong
+	10, // 25: grantd.rpc.v1.Response.error:type_name -> grantd.rpc.v1.Error
+	14, // 26: grantd.rpc.v1.Response.token:type_name -> grantd.rpc.v1.Token
+	18, // 27: grantd.rpc.v1.Response.account:type_name -> grantd.rpc.v1.Account
+	17, // 28: grantd.rpc.v1.Response.imported:type_name -> grantd.rpc.v1.Imported
+	20, // 29: grantd.rpc.v1.Response.history:type_name -> grantd.rpc.v1.History
+	23, // 30: grantd.rpc.v1.Response.page:type_name -> grantd.rpc.v1.Page
+	26, // 31: grantd.rpc.v1.Response.fate:type_name -> grantd.rpc.v1.Fate
+	28, // 32: grantd.rpc.v1.Response.taken:type_name -> grantd.rpc.v1.Taken
+	36, // 33: grantd.rpc.v1.Response.written:type_name -> grantd.rpc.v1.Written
+	38, // 34: grantd.rpc.v1.Response.joined:type_name -> grantd.rpc.v1.Joined
+	40, // 35: grantd.rpc.v1.Response.promised:type_name -> grantd.rpc.v1.Promised
+	42, // 36: grantd.rpc.v1.Response.status:type_name -> grantd.rpc.v1.Status
+	33, // 37: grantd.rpc.v1.Response.outbox:type_name -> grantd.rpc.v1.Outbox
+	0,  // 38: grantd.rpc.v1.Error.code:type_name -> grantd.rpc.v1.Code
+	11, // 39: grantd.rpc.v1.Error.unavailable:type_name -> grantd.rpc.v1.Unavailable
+	12, // 40: grantd.rpc.v1.TokenRequest.ref:type_name -> grantd.rpc.v1.Ref
+	48, // 41: grantd.rpc.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	12, // 42: grantd.rpc.v1.RefreshRequest.ref:type_name -> grantd.rpc.v1.Ref
+	12, // 43: grantd.rpc.v1.ImportRequest.ref:type_name -> grantd.rpc.v1.Ref
+	48, // 44: grantd.rpc.v1.ImportRequest.expires_at:type_name -> google.protobuf.Timestamp
+	44, // 45: grantd.rpc.v1.ImportRequest.variables:type_name -> grantd.rpc.v1.ImportRequest.VariablesEntry
+	45, // 46: grantd.rpc.v1.ImportRequest.facts:type_name -> grantd.rpc.v1.ImportRequest.FactsEntry
+	48, // 47: grantd.rpc.v1.ImportRequest.refresh_expires_at:type_name -> google.protobuf.Timestamp
+	18, // 48: grantd.rpc.v1.Imported.account:type_name -> grantd.rpc.v1.Account
+	12, // 49: grantd.rpc.v1.Account.ref:type_name -> grantd.rpc.v1.Ref
+	48, // 50: grantd.rpc.v1.Account.expires_at:type_name -> google.protobuf.Timestamp
+	48, // 51: grantd.rpc.v1.Account.refresh_expires_at:type_name -> google.protobuf.Timestamp
+	48, // 52: grantd.rpc.v1.Account.next_refresh_at:type_name -> google.protobuf.Timestamp
+	48, // 53: grantd.rpc.v1.Account.last_refresh_at:type_name -> google.protobuf.Timestamp
+	48, // 54: grantd.rpc.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	48, // 55: grantd.rpc.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
+	46, // 56: grantd.rpc.v1.Account.variables:type_name -> grantd.rpc.v1.Account.VariablesEntry
+	47, // 57: grantd.rpc.v1.Account.facts:type_name -> grantd.rpc.v1.Account.FactsEntry
+	12, // 58: grantd.rpc.v1.HistoryRequest.ref:type_name -> grantd.rpc.v1.Ref
+	21, // 59: grantd.rpc.v1.History.lines:type_name -> grantd.rpc.v1.Line
+	48, // 60: grantd.rpc.v1.Line.at:type_name -> google.protobuf.Timestamp
+	12, // 61: grantd.rpc.v1.ListRequest.after:type_name -> grantd.rpc.v1.Ref
+	18, // 62: grantd.rpc.v1.Page.accounts:type_name -> grantd.rpc.v1.Account
+	12, // 63: grantd.rpc.v1.Page.next:type_name -> grantd.rpc.v1.Ref
+	22, // 64: grantd.rpc.v1.ShardPageRequest.list:type_name -> grantd.rpc.v1.ListRequest
+	12, // 65: grantd.rpc.v1.FateRequest.ref:type_name -> grantd.rpc.v1.Ref
+	1,  // 66: grantd.rpc.v1.Fate.state:type_name -> grantd.rpc.v1.Fate.State
+	12, // 67: grantd.rpc.v1.OfferRequest.ref:type_name -> grantd.rpc.v1.Ref
+	29, // 68: grantd.rpc.v1.TellRequest.put:type_name -> grantd.rpc.v1.PutRequest
+	31, // 69: grantd.rpc.v1.TellRequest.events:type_name -> grantd.rpc.v1.Event
+	12, // 70: grantd.rpc.v1.Event.ref:type_name -> grantd.rpc.v1.Ref
+	48, // 71: grantd.rpc.v1.Event.at:type_name -> google.protobuf.Timestamp
+	34, // 72: grantd.rpc.v1.Outbox.events:type_name -> grantd.rpc.v1.StoredEvent
+	31, // 73: grantd.rpc.v1.StoredEvent.event:type_name -> grantd.rpc.v1.Event
+	43, // 74: grantd.rpc.v1.Status.groups:type_name -> grantd.rpc.v1.GroupStatus
+	2,  // 75: grantd.rpc.v1.Actors.Exchange:input_type -> grantd.rpc.v1.Request
+	3,  // 76: grantd.rpc.v1.Actors.Exchange:output_type -> grantd.rpc.v1.Response
+	76, // [76:77] is the sub-list for method output_type
+	75, // [75:76] is the sub-list for method input_type
+	75, // [75:75] is the sub-list for extension type_name
+	75, // [75:75] is the sub-list for extension extendee
+	0,  // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_rpc_proto_init() }
@@ -3745,6 +3991,7 @@ func file_rpc_proto_init() {
 		(*Request_Release)(nil),
 		(*Request_Status)(nil),
 		(*Request_KvTell)(nil),
+		(*Request_Outbox)(nil),
 	}
 	file_rpc_proto_msgTypes[1].OneofWrappers = []any{
 		(*Response_Hello)(nil),
@@ -3762,6 +4009,7 @@ func file_rpc_proto_init() {
 		(*Response_Joined)(nil),
 		(*Response_Promised)(nil),
 		(*Response_Status)(nil),
+		(*Response_Outbox)(nil),
 	}
 	file_rpc_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
@@ -3770,7 +4018,7 @@ func file_rpc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_proto_rawDesc), len(file_rpc_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   43,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -149,6 +149,14 @@ func (c *Cluster) Core(name string) *node.Core {
 	return m.core
 }
 
+// Running returns a node; false: it does not run.
+func (c *Cluster) Running(name string) (*node.Core, bool) {
+	m := c.member(name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return m.core, m.core != nil
+}
+
 // Config is how a node is started. Alone: outside of the cluster.
 func (c *Cluster) Config(name string, alone bool) node.CoreConfig {
 	m := c.member(name)
