@@ -1,11 +1,13 @@
 package oauth
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +20,9 @@ import (
 type AuthorizationRequest struct {
 	RedirectURI string
 	State       string
-	Scopes      []string
+	// Scopes to ask for; none: the provider's usual ones. Those without which it
+	// gives no refresh token are added.
+	Scopes []string
 	// Verifier is the secret of PKCE (RFC 7636): only its S256 challenge is sent,
 	// and nothing to a provider that breaks on it.
 	Verifier credential.Secret
@@ -56,10 +60,11 @@ func (r AuthorizationRequest) params(reg Registration) params {
 	p.add(reg.Provider.AuthorizationParams)
 	p.add(r.Params)
 	p.set("response_type", "code")
-	p.set("client_id", reg.ClientID)
+	of := reg.Provider
+	p.set(cmp.Or(of.AuthorizationClientIDParameter, of.ClientIDParameter, "client_id"), reg.ClientID)
 	for _, own := range []struct{ name, value string }{
 		{"redirect_uri", r.RedirectURI}, {"state", r.State}, {"nonce", r.Nonce},
-		{"scope", strings.Join(r.Scopes, reg.Provider.Separator())},
+		{cmp.Or(of.ScopeParameter, "scope"), strings.Join(askedScopes(of, r.Scopes), of.Separator())},
 	} {
 		if own.value != "" {
 			p.set(own.name, own.value)
@@ -70,6 +75,20 @@ func (r AuthorizationRequest) params(reg Registration) params {
 		p.set("code_challenge_method", "S256")
 	}
 	return p
+}
+
+// askedScopes are the given scopes, else the provider's usual ones, and those
+// that it wants for a refresh token.
+func askedScopes(of *catalog.Provider, scopes []string) []string {
+	if len(scopes) == 0 {
+		scopes = of.DefaultScopes
+	}
+	for _, s := range of.ScopesForRefresh {
+		if !slices.Contains(scopes, s) {
+			scopes = append(slices.Clone(scopes), s)
+		}
+	}
+	return scopes
 }
 
 func (r AuthorizationRequest) resources(reg Registration) []string {

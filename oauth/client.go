@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -67,12 +68,12 @@ func (c *Client) Refresh(ctx context.Context, reg Registration, refreshToken cre
 			Class: credential.Terminal, Code: credential.ReasonNoRefreshToken, Detail: "there is no refresh token to present",
 		}
 	}
-	p := newParams("refresh_token")
+	p := newParams(cmp.Or(reg.Provider.RefreshGrantType, "refresh_token"))
 	p.add(reg.Provider.TokenParams)
 	p.add(reg.Provider.RefreshParams)
 	p.set("refresh_token", refreshToken.Reveal())
 	p.setScopes(reg.Provider, scopes)
-	return c.token(ctx, reg, tokenRequest{params: p, secrets: [2]credential.Secret{refreshToken}})
+	return c.token(ctx, reg, tokenRequest{params: p, at: refreshPlace(reg.Provider), secrets: [2]credential.Secret{refreshToken}})
 }
 
 // ClientCredentials fetches a token for the client itself (RFC 6749 section
@@ -88,6 +89,7 @@ func (c *Client) ClientCredentials(ctx context.Context, reg Registration, scopes
 type tokenRequest struct {
 	params    params
 	resources []string // nil: those of the provider
+	at        place
 	// secrets are in the parameters; no failure may show them.
 	secrets [2]credential.Secret
 }
@@ -99,7 +101,8 @@ func (c *Client) token(ctx context.Context, reg Registration, r tokenRequest) (c
 		ctx, cancel = context.WithTimeout(ctx, c.timeout)
 		defer cancel()
 	}
-	call := call{endpoint: "token_url", url: reg.Provider.TokenURL, reg: reg, params: r.params, resources: r.resources, format: reg.Provider.TokenBodyFormat}
+	at := r.at.or(reg.Provider)
+	call := call{endpoint: at.endpoint, url: at.url, method: at.method, reg: reg, params: r.params, resources: r.resources, format: reg.Provider.TokenBodyFormat}
 	if r.resources == nil {
 		call.resources = reg.Provider.Resources
 	}

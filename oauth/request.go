@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -98,6 +99,12 @@ type call struct {
 	// repeated.
 	resources []string
 	format    catalog.BodyFormat
+	method    string // empty: POST
+	// auth is who asks, as the catalogue writes it for revocations; empty: the
+	// client, as everywhere.
+	auth string
+	// bearer is a token that stands in the address or presents itself.
+	bearer credential.Secret
 }
 
 // target fills and checks the address. Its failure does not repeat the address.
@@ -108,7 +115,7 @@ func (c call) target() (*url.URL, *credential.Failure) {
 	if c.url == "" {
 		return wrong("is not set")
 	}
-	filled, err := c.reg.Provider.Fill(c.url)
+	filled, err := c.reg.Provider.Fill(c.withOwn(c.url))
 	if err != nil {
 		return wrong("has a variable without a value; set url_variables")
 	}
@@ -121,13 +128,17 @@ func (c call) target() (*url.URL, *credential.Failure) {
 
 // request builds the HTTP request, whose body passes through the flight's gate.
 func (c call) request(f *flight, u *url.URL, userAgent string) (*http.Request, error) {
-	user, password, basic := c.params.authenticate(c.reg)
+	user, password, basic := c.authenticate()
+	c.params.rename(c.reg.Provider)
+	if c.bodyless() {
+		return c.query(f, u, userAgent, user, password, basic), nil
+	}
 	body, contentType, err := c.params.encode(c.format, c.resources)
 	if err != nil {
 		return nil, err
 	}
 	req := (&http.Request{
-		Method: http.MethodPost, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Method: cmp.Or(c.method, http.MethodPost), URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{"Content-Type": {contentType}, "Accept": {"application/json"}, "User-Agent": {userAgent}},
 		Body:   io.NopCloser(&gate{flight: f, r: bytes.NewReader(body)}), ContentLength: int64(len(body)),
 	}).WithContext(f.ctx)
@@ -137,8 +148,6 @@ func (c call) request(f *flight, u *url.URL, userAgent string) (*http.Request, e
 		f.rewind()
 		return io.NopCloser(&gate{flight: f, r: bytes.NewReader(body)}), nil
 	}
-	if basic {
-		req.SetBasicAuth(user, password)
-	}
+	c.finish(req, user, password, basic)
 	return req, nil
 }
