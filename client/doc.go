@@ -1,6 +1,7 @@
 // Package client is grantd's Go SDK: a typed client of the HTTP API, a
-// [TokenSource] for golang.org/x/oauth2, and a [Transport] that puts an
-// account's token into requests to its provider.
+// [TokenSource] for golang.org/x/oauth2, a [Transport] that puts an account's
+// token into requests to its provider, and [Client.Watch], which follows the
+// event stream.
 //
 // It promises that errors carry the API's code, that concurrent lookups of one
 // token become one request, that a token in hand is used for as long as it

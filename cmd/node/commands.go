@@ -11,6 +11,7 @@ func commands() []command {
 		refreshCommand(),
 		disconnectCommand(),
 		importCommand(),
+		eventsCommand(),
 		integrationsCommand(),
 		providersCommand(),
 		keysCommand(),
