@@ -282,6 +282,43 @@ func TestClosedGroupIsRefusedAndCanBeOpenedAgain(t *testing.T) {
 }
 
 // TestCloseEndsCallsThatNobodyAnswers, on both sides.
+// TestPipelineEndsWhereRaftReadsNoMore: its sender does not wait for its reader,
+// which has gone after the first entries that were refused.
+func TestPipelineEndsWhereRaftReadsNoMore(t *testing.T) {
+	n, ca := loopback(t), authority(t)
+	quick := func(c *Config) { c.Timing.Raft = 100 * time.Millisecond }
+	n1, n2 := n.start("n1", nodePEM(t, "n1", ca), quick), n.start("n2", nodePEM(t, "n2", ca), nil)
+	a, b := openGroup(t, n1, 0), openGroup(t, n2, 0)
+	stop := answering(b, func(raft.RPC) (any, error) { return &raft.AppendEntriesResponse{Term: 1}, nil })
+	p, err := a.AppendEntriesPipeline("n2", "n2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		req := &raft.AppendEntriesRequest{RPCHeader: header("n1"), Term: 1, PrevLogEntry: 1, PrevLogTerm: 1}
+		var err error
+		for err == nil {
+			_, err = p.AppendEntries(req, new(raft.AppendEntriesResponse))
+		}
+		ended <- err
+	}()
+	if f := <-p.Consumer(); f.Error() != nil || f.Response().Success {
+		t.Errorf("%v, %+v", f.Error(), f.Response())
+	}
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Error("the sender waits for ever")
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	n1.stop(t)
+	stop()
+	n2.stop(t)
+}
+
 func TestCloseEndsCallsThatNobodyAnswers(t *testing.T) {
 	n, ca := loopback(t), authority(t)
 	n1, n2 := n.start("n1", nodePEM(t, "n1", ca), nil), n.start("n2", nodePEM(t, "n2", ca), nil)
