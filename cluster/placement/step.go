@@ -52,7 +52,8 @@ type Action struct {
 // is not wanted goes only when all that are have a vote, and a living one only
 // when they are all alive and have caught up. Neither a promotion nor a removal leaves fewer than
 // a majority of voters alive. A learner is promoted, and a voter made leader,
-// only when it is at most lag entries behind.
+// only when it is at most lag entries behind, and the former only when no living
+// voter is farther behind, or unaware of the membership of now.
 func Step(w Want, s Sight, lag uint64) Action {
 	if len(w.Voters) == 0 || !slices.Contains(s.Members.Voters, s.Self) {
 		return Action{}
@@ -92,7 +93,16 @@ func (s Sight) majority(voters []string) bool {
 	return n > len(voters)/2
 }
 
+// promote waits for a living voter that is behind. Raft's voters vote for nobody
+// whom they do not know as a voter; one that has not heard of a promotion would
+// refuse the new voter, which may be the only one with the newest entries, and
+// with another voter dead the group would have no leader until that one is back.
 func promote(w Want, s Sight, lag uint64) (string, Kind) {
+	for _, v := range s.Members.Voters {
+		if s.living(v) && !s.present(v, lag) {
+			return "", Nothing
+		}
+	}
 	for _, node := range w.Voters {
 		if slices.Contains(s.Members.Learners, node) && s.living(node) && s.close(node, lag) &&
 			s.majority(append(slices.Clone(s.Members.Voters), node)) {

@@ -29,6 +29,9 @@ func TestStepAddsBeforeItTakesAway(t *testing.T) {
 		{what: "one learner at a time", voters: "a", learners: "b", want: "a b c", owner: "a", alive: "a b c", behind: "b", then: Action{}},
 		{what: "a dead learner holds up nobody", voters: "a", learners: "b", want: "a b c", owner: "a", alive: "a b! c", then: Action{AddLearner, "c"}},
 		{what: "a learner has caught up", voters: "a b c", learners: "d", want: "a b d", owner: "a", alive: "a b c d", then: Action{Promote, "d"}},
+		{what: "a learner has caught up, and a voter is dead", voters: "a b c", learners: "d", want: "a b d", owner: "a", alive: "a b c! d", then: Action{Promote, "d"}},
+		{what: "a learner has caught up, and a voter has not", voters: "a b c", learners: "d", want: "a b d", owner: "a", alive: "a b c d", behind: "c", then: Action{}},
+		{what: "a learner has caught up, and a voter does not say", voters: "a b c", learners: "d", want: "a b d", owner: "a", alive: "a b c d", silent: "c", then: Action{}},
 		{what: "a learner lags", voters: "a b c", learners: "d", want: "a b d", owner: "a", alive: "a b c d", behind: "d", then: Action{}},
 		{what: "a learner did not say", voters: "a b c", learners: "d", want: "a b d", owner: "a", alive: "a b c d", silent: "d", then: Action{}},
 		{what: "a learner is suspect", voters: "a b c", learners: "d", want: "a b d", owner: "a", alive: "a b c d?", then: Action{}},
@@ -133,6 +136,11 @@ func FuzzStep(f *testing.F) {
 		case Promote:
 			if !slices.Contains(now.Learners, got.Node) || !slices.Contains(w.Voters, got.Node) || s.Applied[got.Node] == 0 {
 				t.Errorf("promotes %s", got.Node)
+			}
+			for _, v := range now.Voters {
+				if v != s.Self && s.living(v) && s.Applied[v] == 0 {
+					t.Errorf("promotes %s although %s is not there", got.Node, v)
+				}
 			}
 			now.Voters = append(slices.Clone(now.Voters), got.Node)
 		case Transfer:
