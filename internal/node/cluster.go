@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,6 +71,7 @@ type cluster struct {
 	server *rpc.Server
 	gossip *gossip.Gossip
 	meta   gossip.Meta // of this node
+	seen   seen        // as saved
 	// records are the meta group, as any node can write it.
 	records *route.Meta
 	former  *placement.Former
@@ -164,6 +166,10 @@ func (cl *cluster) form(ctx context.Context, c CoreConfig) (placement.Membership
 	meta := gossip.Meta{Boot: cl.boot, RPC: self.RPC, HTTP: self.HTTP, Version: self.Version, DataID: dataID}
 	g := cl.cfg.Gossip
 	g.Name, g.Meta, g.Logger = c.Name, meta, c.Logger
+	if cl.seen, err = loadSeen(local, c.Logger); err != nil {
+		return placement.Membership{}, err
+	}
+	g.Join = slices.Concat(g.Join, cl.seen.addrs())
 	if cl.gossip, err = gossip.Start(g); err != nil {
 		return placement.Membership{}, err
 	}

@@ -66,8 +66,9 @@ func (cl *cluster) lacks() error {
 	return nil
 }
 
-// mind keeps readiness up to date however rarely anybody asks for it, and
-// closes connections to nodes that are gone for good, until the cluster closes.
+// mind keeps readiness up to date however rarely anybody asks for it, closes
+// connections to nodes that are gone for good, and remembers where the others
+// are, until the cluster closes.
 func (cl *cluster) mind() {
 	tick := time.NewTicker(mindEvery)
 	defer tick.Stop()
@@ -76,6 +77,7 @@ func (cl *cluster) mind() {
 		case <-tick.C:
 			_ = cl.ready()
 			cl.peers.Retain(cl.known())
+			cl.remember()
 		case <-cl.done:
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -226,4 +227,50 @@ func TestANodeThatWaitsEndsAtOnce(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestNodesFindEachOtherThoughWhomTheyNamedIsGone: a node that has joined by
+// naming one that was removed later comes back, although nobody names it and all
+// have been started anew.
+func TestNodesFindEachOtherThoughWhomTheyNamedIsGone(t *testing.T) {
+	const shards = 4
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, nodetest.Options{Shards: shards})
+		names := map[string][]string{"n1": {"10.0.0.2:8423"}, "n2": {"10.0.0.1:8423"}, "n4": {"10.0.0.3:8423"}}
+		open := func(nodes ...string) {
+			t.Helper()
+			var all sync.WaitGroup
+			for _, name := range nodes {
+				cfg := c.Config(name, false)
+				cfg.Cluster.Gossip.Join = names[name]
+				all.Go(func() {
+					if err := c.Open(within(t, time.Minute), cfg); err != nil {
+						t.Errorf("%s: %v", name, err)
+					}
+				})
+			}
+			all.Wait()
+		}
+		open("n4")
+		fair(t, c, shards)
+		if err := c.Core("n2").Placement().Decommission(within(t, 5*time.Minute), "n3"); err != nil {
+			t.Fatal(err)
+		}
+		c.Stop("n3")
+		fair(t, c, shards)
+		for _, name := range c.Names() {
+			c.Stop(name)
+		}
+		open("n1", "n2", "n4")
+		c.Await(time.Minute, "all of them alive", func() bool {
+			alive := 0
+			for _, n := range c.Core("n4").Placement().Status(t.Context()).Nodes {
+				if n.State == "alive" {
+					alive++
+				}
+			}
+			return alive == 3
+		})
+		fair(t, c, shards)
+	})
 }
