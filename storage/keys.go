@@ -78,6 +78,18 @@ func stateEnd(group uint16) []byte {
 //	                               value is its integration
 //	e                              bounds of the outbox
 //	e | number                     event
+//	w                              how far the outbox was taken in for webhooks
+//	w 0x01 | webhook               what is known of an end point
+//	w 0x02 | webhook 0x00 | place  a delivery that is pending or parked
+//	w 0x03 | webhook 0x00 | place  one that was made
+//	w 0x04 | webhook 0x00 | subject 0x00 position
+//	                               the order of an account's pending deliveries;
+//	                               the value is the rest of the place
+//	w 0x05 | webhook 0x00 | time | position
+//	                               when pending ones are tried; the same value
+//
+// The group of what is no account has the last two tags, too, beside keys of the
+// registry, none of which has a byte below 0x20.
 //
 // Names hold no 0x00 (credential.CheckName), and nothing sorts below it, so
 // that accounts come in the order of tenant and id.
@@ -86,6 +98,13 @@ const (
 	tagHistory  = 'h'
 	tagSchedule = 't'
 	tagEvent    = 'e'
+	tagWebhook  = 'w'
+
+	subStanding  = 0x01
+	subOpen      = 0x02
+	subDelivered = 0x03
+	subQueue     = 0x04
+	subDue       = 0x05
 
 	separator = 0x00
 	timeLen   = 12

@@ -93,15 +93,7 @@ func decodeEvent(v []byte) (credential.Event, error) {
 	if err := proto.Unmarshal(v, &p); err != nil {
 		return credential.Event{}, damaged("event", err)
 	}
-	return credential.Event{
-		ID:          p.Id,
-		Type:        credential.EventType(p.Type),
-		Ref:         credential.Ref{Tenant: p.Tenant, ID: p.Account},
-		At:          moment(p.At),
-		Reason:      p.Reason,
-		Generation:  p.Generation,
-		Integration: p.Integration,
-	}, nil
+	return eventOf(&p), nil
 }
 
 func moment(p *timestamppb.Timestamp) time.Time {

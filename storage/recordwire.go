@@ -24,9 +24,11 @@ type message []byte
 // odd byte in a provider's answer must not make a record unreadable.
 func (m *message) text(field protowire.Number, s string) {
 	if s != "" {
-		m.element(field, strings.ToValidUTF8(s, "\uFFFD"))
+		m.element(field, valid(s))
 	}
 }
+
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // element writes a string of a list, be it empty.
 func (m *message) element(field protowire.Number, s string) {
@@ -92,7 +94,7 @@ func encodeAccount(a *credential.Account) []byte {
 	m.text(4, string(a.State))
 	m.text(5, a.Reason)
 	for _, s := range a.Scopes {
-		m.element(6, strings.ToValidUTF8(s, "\uFFFD"))
+		m.element(6, valid(s))
 	}
 	m.number(7, a.Generation)
 	m.text(8, a.TokenType)

@@ -1029,6 +1029,286 @@ func (x *EventRecord) GetIntegration() string {
 	return ""
 }
 
+// DeliveryLedger is delivery.Ledger.
+type DeliveryLedger struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cursor        uint64                 `protobuf:"varint,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	ListedAtNanos int64                  `protobuf:"varint,2,opt,name=listed_at_nanos,json=listedAtNanos,proto3" json:"listed_at_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliveryLedger) Reset() {
+	*x = DeliveryLedger{}
+	mi := &file_storage_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliveryLedger) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliveryLedger) ProtoMessage() {}
+
+func (x *DeliveryLedger) ProtoReflect() protoreflect.Message {
+	mi := &file_storage_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliveryLedger.ProtoReflect.Descriptor instead.
+func (*DeliveryLedger) Descriptor() ([]byte, []int) {
+	return file_storage_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DeliveryLedger) GetCursor() uint64 {
+	if x != nil {
+		return x.Cursor
+	}
+	return 0
+}
+
+func (x *DeliveryLedger) GetListedAtNanos() int64 {
+	if x != nil {
+		return x.ListedAtNanos
+	}
+	return 0
+}
+
+// StandingRecord is delivery.Standing; the end point is in the key.
+type StandingRecord struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Incarnation     string                 `protobuf:"bytes,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Seen            uint64                 `protobuf:"varint,2,opt,name=seen,proto3" json:"seen,omitempty"`
+	After           uint64                 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
+	Open            int64                  `protobuf:"varint,4,opt,name=open,proto3" json:"open,omitempty"`
+	Parked          int64                  `protobuf:"varint,5,opt,name=parked,proto3" json:"parked,omitempty"`
+	Kept            int64                  `protobuf:"varint,6,opt,name=kept,proto3" json:"kept,omitempty"`
+	KeptFromAtNanos int64                  `protobuf:"varint,7,opt,name=kept_from_at_nanos,json=keptFromAtNanos,proto3" json:"kept_from_at_nanos,omitempty"`
+	KeptFromPos     uint64                 `protobuf:"varint,8,opt,name=kept_from_pos,json=keptFromPos,proto3" json:"kept_from_pos,omitempty"`
+	Dropped         uint64                 `protobuf:"varint,9,opt,name=dropped,proto3" json:"dropped,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *StandingRecord) Reset() {
+	*x = StandingRecord{}
+	mi := &file_storage_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StandingRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StandingRecord) ProtoMessage() {}
+
+func (x *StandingRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_storage_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StandingRecord.ProtoReflect.Descriptor instead.
+func (*StandingRecord) Descriptor() ([]byte, []int) {
+	return file_storage_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *StandingRecord) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *StandingRecord) GetSeen() uint64 {
+	if x != nil {
+		return x.Seen
+	}
+	return 0
+}
+
+func (x *StandingRecord) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *StandingRecord) GetOpen() int64 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *StandingRecord) GetParked() int64 {
+	if x != nil {
+		return x.Parked
+	}
+	return 0
+}
+
+func (x *StandingRecord) GetKept() int64 {
+	if x != nil {
+		return x.Kept
+	}
+	return 0
+}
+
+func (x *StandingRecord) GetKeptFromAtNanos() int64 {
+	if x != nil {
+		return x.KeptFromAtNanos
+	}
+	return 0
+}
+
+func (x *StandingRecord) GetKeptFromPos() uint64 {
+	if x != nil {
+		return x.KeptFromPos
+	}
+	return 0
+}
+
+func (x *StandingRecord) GetDropped() uint64 {
+	if x != nil {
+		return x.Dropped
+	}
+	return 0
+}
+
+// DeliveryRecord is delivery.Delivery but for its end point and its place, which
+// are the key.
+type DeliveryRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Event         *EventRecord           `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	Attempts      int64                  `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	FirstAt       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=first_at,json=firstAt,proto3" json:"first_at,omitempty"`
+	LastAt        *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_at,json=lastAt,proto3" json:"last_at,omitempty"`
+	NextAt        *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=next_at,json=nextAt,proto3" json:"next_at,omitempty"`
+	LatencyNanos  int64                  `protobuf:"varint,7,opt,name=latency_nanos,json=latencyNanos,proto3" json:"latency_nanos,omitempty"`
+	Status        int64                  `protobuf:"varint,8,opt,name=status,proto3" json:"status,omitempty"`
+	Answer        string                 `protobuf:"bytes,9,opt,name=answer,proto3" json:"answer,omitempty"`
+	Error         string                 `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliveryRecord) Reset() {
+	*x = DeliveryRecord{}
+	mi := &file_storage_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliveryRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliveryRecord) ProtoMessage() {}
+
+func (x *DeliveryRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_storage_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliveryRecord.ProtoReflect.Descriptor instead.
+func (*DeliveryRecord) Descriptor() ([]byte, []int) {
+	return file_storage_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *DeliveryRecord) GetEvent() *EventRecord {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *DeliveryRecord) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *DeliveryRecord) GetAttempts() int64 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *DeliveryRecord) GetFirstAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstAt
+	}
+	return nil
+}
+
+func (x *DeliveryRecord) GetLastAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastAt
+	}
+	return nil
+}
+
+func (x *DeliveryRecord) GetNextAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextAt
+	}
+	return nil
+}
+
+func (x *DeliveryRecord) GetLatencyNanos() int64 {
+	if x != nil {
+		return x.LatencyNanos
+	}
+	return 0
+}
+
+func (x *DeliveryRecord) GetStatus() int64 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *DeliveryRecord) GetAnswer() string {
+	if x != nil {
+		return x.Answer
+	}
+	return ""
+}
+
+func (x *DeliveryRecord) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 var File_storage_proto protoreflect.FileDescriptor
 
 const file_storage_proto_rawDesc = "" +
@@ -1142,7 +1422,32 @@ const file_storage_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\a \x01(\x04R\n" +
 	"generation\x12 \n" +
-	"\vintegration\x18\b \x01(\tR\vintegrationB,Z*github.com/grantd/grantd/storage/storagepbb\x06proto3"
+	"\vintegration\x18\b \x01(\tR\vintegration\"P\n" +
+	"\x0eDeliveryLedger\x12\x16\n" +
+	"\x06cursor\x18\x01 \x01(\x04R\x06cursor\x12&\n" +
+	"\x0flisted_at_nanos\x18\x02 \x01(\x03R\rlistedAtNanos\"\x87\x02\n" +
+	"\x0eStandingRecord\x12 \n" +
+	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x12\n" +
+	"\x04seen\x18\x02 \x01(\x04R\x04seen\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\x04R\x05after\x12\x12\n" +
+	"\x04open\x18\x04 \x01(\x03R\x04open\x12\x16\n" +
+	"\x06parked\x18\x05 \x01(\x03R\x06parked\x12\x12\n" +
+	"\x04kept\x18\x06 \x01(\x03R\x04kept\x12+\n" +
+	"\x12kept_from_at_nanos\x18\a \x01(\x03R\x0fkeptFromAtNanos\x12\"\n" +
+	"\rkept_from_pos\x18\b \x01(\x04R\vkeptFromPos\x12\x18\n" +
+	"\adropped\x18\t \x01(\x04R\adropped\"\x84\x03\n" +
+	"\x0eDeliveryRecord\x124\n" +
+	"\x05event\x18\x01 \x01(\v2\x1e.grantd.storage.v1.EventRecordR\x05event\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1a\n" +
+	"\battempts\x18\x03 \x01(\x03R\battempts\x125\n" +
+	"\bfirst_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\afirstAt\x123\n" +
+	"\alast_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06lastAt\x123\n" +
+	"\anext_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x06nextAt\x12#\n" +
+	"\rlatency_nanos\x18\a \x01(\x03R\flatencyNanos\x12\x16\n" +
+	"\x06status\x18\b \x01(\x03R\x06status\x12\x16\n" +
+	"\x06answer\x18\t \x01(\tR\x06answer\x12\x14\n" +
+	"\x05error\x18\n" +
+	" \x01(\tR\x05errorB,Z*github.com/grantd/grantd/storage/storagepbb\x06proto3"
 
 var (
 	file_storage_proto_rawDescOnce sync.Once
@@ -1156,7 +1461,7 @@ func file_storage_proto_rawDescGZIP() []byte {
 	return file_storage_proto_rawDescData
 }
 
-var file_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_storage_proto_goTypes = []any{
 	(*Batch)(nil),                 // 0: grantd.storage.v1.Batch
 	(*Check)(nil),                 // 1: grantd.storage.v1.Check
@@ -1169,32 +1474,39 @@ var file_storage_proto_goTypes = []any{
 	(*ClaimRecord)(nil),           // 8: grantd.storage.v1.ClaimRecord
 	(*LineRecord)(nil),            // 9: grantd.storage.v1.LineRecord
 	(*EventRecord)(nil),           // 10: grantd.storage.v1.EventRecord
-	nil,                           // 11: grantd.storage.v1.AccountRecord.VariablesEntry
-	nil,                           // 12: grantd.storage.v1.AccountRecord.FactsEntry
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*DeliveryLedger)(nil),        // 11: grantd.storage.v1.DeliveryLedger
+	(*StandingRecord)(nil),        // 12: grantd.storage.v1.StandingRecord
+	(*DeliveryRecord)(nil),        // 13: grantd.storage.v1.DeliveryRecord
+	nil,                           // 14: grantd.storage.v1.AccountRecord.VariablesEntry
+	nil,                           // 15: grantd.storage.v1.AccountRecord.FactsEntry
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
 }
 var file_storage_proto_depIdxs = []int32{
 	1,  // 0: grantd.storage.v1.Batch.checks:type_name -> grantd.storage.v1.Check
 	2,  // 1: grantd.storage.v1.Batch.delete_ranges:type_name -> grantd.storage.v1.Range
 	3,  // 2: grantd.storage.v1.Batch.puts:type_name -> grantd.storage.v1.Put
 	4,  // 3: grantd.storage.v1.Batch.appends:type_name -> grantd.storage.v1.Append
-	13, // 4: grantd.storage.v1.AccountRecord.expires_at:type_name -> google.protobuf.Timestamp
-	13, // 5: grantd.storage.v1.AccountRecord.refresh_expires_at:type_name -> google.protobuf.Timestamp
-	13, // 6: grantd.storage.v1.AccountRecord.next_refresh_at:type_name -> google.protobuf.Timestamp
-	13, // 7: grantd.storage.v1.AccountRecord.last_refresh_at:type_name -> google.protobuf.Timestamp
-	13, // 8: grantd.storage.v1.AccountRecord.created_at:type_name -> google.protobuf.Timestamp
-	13, // 9: grantd.storage.v1.AccountRecord.updated_at:type_name -> google.protobuf.Timestamp
+	16, // 4: grantd.storage.v1.AccountRecord.expires_at:type_name -> google.protobuf.Timestamp
+	16, // 5: grantd.storage.v1.AccountRecord.refresh_expires_at:type_name -> google.protobuf.Timestamp
+	16, // 6: grantd.storage.v1.AccountRecord.next_refresh_at:type_name -> google.protobuf.Timestamp
+	16, // 7: grantd.storage.v1.AccountRecord.last_refresh_at:type_name -> google.protobuf.Timestamp
+	16, // 8: grantd.storage.v1.AccountRecord.created_at:type_name -> google.protobuf.Timestamp
+	16, // 9: grantd.storage.v1.AccountRecord.updated_at:type_name -> google.protobuf.Timestamp
 	8,  // 10: grantd.storage.v1.AccountRecord.claim:type_name -> grantd.storage.v1.ClaimRecord
-	11, // 11: grantd.storage.v1.AccountRecord.variables:type_name -> grantd.storage.v1.AccountRecord.VariablesEntry
-	12, // 12: grantd.storage.v1.AccountRecord.facts:type_name -> grantd.storage.v1.AccountRecord.FactsEntry
-	13, // 13: grantd.storage.v1.ClaimRecord.at:type_name -> google.protobuf.Timestamp
-	13, // 14: grantd.storage.v1.LineRecord.at:type_name -> google.protobuf.Timestamp
-	13, // 15: grantd.storage.v1.EventRecord.at:type_name -> google.protobuf.Timestamp
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	14, // 11: grantd.storage.v1.AccountRecord.variables:type_name -> grantd.storage.v1.AccountRecord.VariablesEntry
+	15, // 12: grantd.storage.v1.AccountRecord.facts:type_name -> grantd.storage.v1.AccountRecord.FactsEntry
+	16, // 13: grantd.storage.v1.ClaimRecord.at:type_name -> google.protobuf.Timestamp
+	16, // 14: grantd.storage.v1.LineRecord.at:type_name -> google.protobuf.Timestamp
+	16, // 15: grantd.storage.v1.EventRecord.at:type_name -> google.protobuf.Timestamp
+	10, // 16: grantd.storage.v1.DeliveryRecord.event:type_name -> grantd.storage.v1.EventRecord
+	16, // 17: grantd.storage.v1.DeliveryRecord.first_at:type_name -> google.protobuf.Timestamp
+	16, // 18: grantd.storage.v1.DeliveryRecord.last_at:type_name -> google.protobuf.Timestamp
+	16, // 19: grantd.storage.v1.DeliveryRecord.next_at:type_name -> google.protobuf.Timestamp
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_storage_proto_init() }
@@ -1208,7 +1520,7 @@ func file_storage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_storage_proto_rawDesc), len(file_storage_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
