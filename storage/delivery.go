@@ -130,7 +130,7 @@ func dueKey(d *delivery.Delivery) []byte {
 func encodeStanding(s *delivery.Standing) ([]byte, error) {
 	return proto.Marshal(&storagepb.StandingRecord{
 		Incarnation: s.Incarnation, Seen: s.Seen, After: s.After, Open: int64(s.Open), Parked: int64(s.Parked),
-		Kept: int64(s.Kept), KeptFromAtNanos: s.KeptFrom.At, KeptFromPos: s.KeptFrom.Pos, Dropped: s.Dropped,
+		Kept: int64(s.Kept), KeptFromAtNanos: s.KeptFrom.At, KeptFromPos: s.KeptFrom.Pos, Dropped: s.Dropped, Off: s.Off,
 	})
 }
 
@@ -141,7 +141,7 @@ func decodeStanding(webhook string, v []byte) (delivery.Standing, error) {
 	}
 	return delivery.Standing{
 		Webhook: webhook, Incarnation: p.Incarnation, Seen: p.Seen, After: p.After, Open: int(p.Open), Parked: int(p.Parked),
-		Kept: int(p.Kept), KeptFrom: delivery.Place{At: p.KeptFromAtNanos, Pos: p.KeptFromPos}, Dropped: p.Dropped,
+		Kept: int(p.Kept), KeptFrom: delivery.Place{At: p.KeptFromAtNanos, Pos: p.KeptFromPos}, Dropped: p.Dropped, Off: p.Off,
 	}, nil
 }
 

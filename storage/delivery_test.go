@@ -196,7 +196,7 @@ func TestPurgeForgetsOneEndPointAndNoOther(t *testing.T) {
 			d.NextAt = t0
 			s.Writes = append(s.Writes, delivery.Write{After: &d})
 		}
-		s.Standings = append(s.Standings, delivery.Standing{Webhook: name, Incarnation: "one", Seen: uint64(i), After: 7, Open: 5, Parked: 1, Kept: 2, KeptFrom: delivery.Place{At: 1, Pos: 2}, Dropped: 3})
+		s.Standings = append(s.Standings, delivery.Standing{Webhook: name, Incarnation: "one", Seen: uint64(i), After: 7, Open: 5, Parked: 1, Kept: 2, KeptFrom: delivery.Place{At: 1, Pos: 2}, Dropped: 3, Off: i%2 == 0})
 	}
 	step(t, g, 1, s)
 	again := delivery.Standing{Webhook: "ab", Incarnation: "two"}

@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/credential/delivery"
 	"github.com/grantd/grantd/storage/storagepb"
 )
@@ -42,7 +43,11 @@ func (g *Group) Standings() (all []delivery.Standing, err error) {
 	return all, err
 }
 
-// Delivery returns the delivery at a place, whatever its state, or ErrNotFound.
+// errNoDelivery is in both words, as errNoAccount is.
+var errNoDelivery = fmt.Errorf("%w: delivery: %w", credential.ErrNotFound, ErrNotFound)
+
+// Delivery returns the delivery at a place, whatever its state. The error is both
+// credential.ErrNotFound and ErrNotFound where there is none.
 func (g *Group) Delivery(webhook string, p delivery.Place) (d delivery.Delivery, err error) {
 	for _, sub := range []byte{subOpen, subDelivered} {
 		key := placeKey(sub, webhook, p)
@@ -51,10 +56,10 @@ func (g *Group) Delivery(webhook string, p delivery.Place) (d delivery.Delivery,
 			return err
 		})
 		if !errors.Is(err, ErrNotFound) {
-			break
+			return d, err
 		}
 	}
-	return d, err
+	return d, errNoDelivery
 }
 
 // DueDeliveries returns up to limit pending deliveries whose time has come, in

@@ -43,8 +43,13 @@ func (p Place) Compare(o Place) int {
 	return cmp.Or(cmp.Compare(p.At, o.At), cmp.Compare(p.Pos, o.Pos))
 }
 
-// Last is after every place.
-var last = Place{math.MaxInt64, math.MaxUint64}
+// Next is the smallest place after p.
+func (p Place) Next() Place {
+	if p.Pos == math.MaxUint64 {
+		return Place{p.At + 1, 0}
+	}
+	return Place{p.At, p.Pos + 1}
+}
 
 // Delivery is one event on its way to one end point. It is a value: change a
 // copy.
@@ -92,6 +97,8 @@ type Standing struct {
 	Seen uint64
 	// After is the position in the outbox after which the end point gets events.
 	After uint64
+	// Off: it was disabled, and got events up to After.
+	Off bool
 	// Open counts the pending and the parked deliveries, Parked the latter.
 	Open, Parked int
 	// Kept counts the delivered ones that are still listed, from KeptFrom on.

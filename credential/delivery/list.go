@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/grantd/grantd/credential"
@@ -58,7 +59,7 @@ func (c Cursor) Below(group uint16) Place {
 	case group == c.Group:
 		return c.Place
 	case group < c.Group:
-		return Place{c.Place.At, last.Pos}
+		return Place{c.Place.At, math.MaxUint64}
 	}
 	return Place{c.Place.At, 0}
 }

@@ -1094,6 +1094,7 @@ type StandingRecord struct {
 	KeptFromAtNanos int64                  `protobuf:"varint,7,opt,name=kept_from_at_nanos,json=keptFromAtNanos,proto3" json:"kept_from_at_nanos,omitempty"`
 	KeptFromPos     uint64                 `protobuf:"varint,8,opt,name=kept_from_pos,json=keptFromPos,proto3" json:"kept_from_pos,omitempty"`
 	Dropped         uint64                 `protobuf:"varint,9,opt,name=dropped,proto3" json:"dropped,omitempty"`
+	Off             bool                   `protobuf:"varint,10,opt,name=off,proto3" json:"off,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1189,6 +1190,13 @@ func (x *StandingRecord) GetDropped() uint64 {
 		return x.Dropped
 	}
 	return 0
+}
+
+func (x *StandingRecord) GetOff() bool {
+	if x != nil {
+		return x.Off
+	}
+	return false
 }
 
 // DeliveryRecord is delivery.Delivery but for its end point and its place, which
@@ -1425,7 +1433,7 @@ const file_storage_proto_rawDesc = "" +
 	"\vintegration\x18\b \x01(\tR\vintegration\"P\n" +
 	"\x0eDeliveryLedger\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\x04R\x06cursor\x12&\n" +
-	"\x0flisted_at_nanos\x18\x02 \x01(\x03R\rlistedAtNanos\"\x87\x02\n" +
+	"\x0flisted_at_nanos\x18\x02 \x01(\x03R\rlistedAtNanos\"\x99\x02\n" +
 	"\x0eStandingRecord\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x12\n" +
 	"\x04seen\x18\x02 \x01(\x04R\x04seen\x12\x14\n" +
@@ -1435,7 +1443,9 @@ const file_storage_proto_rawDesc = "" +
 	"\x04kept\x18\x06 \x01(\x03R\x04kept\x12+\n" +
 	"\x12kept_from_at_nanos\x18\a \x01(\x03R\x0fkeptFromAtNanos\x12\"\n" +
 	"\rkept_from_pos\x18\b \x01(\x04R\vkeptFromPos\x12\x18\n" +
-	"\adropped\x18\t \x01(\x04R\adropped\"\x84\x03\n" +
+	"\adropped\x18\t \x01(\x04R\adropped\x12\x10\n" +
+	"\x03off\x18\n" +
+	" \x01(\bR\x03off\"\x84\x03\n" +
 	"\x0eDeliveryRecord\x124\n" +
 	"\x05event\x18\x01 \x01(\v2\x1e.grantd.storage.v1.EventRecordR\x05event\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1a\n" +
