@@ -70,9 +70,9 @@ func FuzzADeliveryEnds(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64, giveUp, retryAfter int64) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		p := Policy{GiveUpAfter: time.Duration(giveUp & (1<<50 - 1))}.WithDefaults()
-		d, now := delivery.Delivery{State: delivery.Pending, NextAt: t0}, t0
+		d := delivery.Delivery{State: delivery.Pending, NextAt: t0}
 		for n := 1; d.State == delivery.Pending; n++ {
-			now = d.NextAt
+			now := d.NextAt
 			d = p.decide(d, &Attempt{Status: 503, RetryAfter: time.Duration(retryAfter)}, now, rng.Float64())
 			if d.Attempts != n || d.State == delivery.Delivered {
 				t.Fatalf("after %d attempts: %+v", n, d)

@@ -239,11 +239,10 @@ func (r *rig) Changed() <-chan struct{} {
 }
 
 func (r *rig) Gone(id string, seen uint64) bool {
-	r.mu.Lock()
-	behind := r.behind
-	r.mu.Unlock()
 	_, there := r.Endpoint(id)
-	return !there && !behind && r.revision >= seen
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !there && !r.behind && r.revision >= seen
 }
 
 func (r *rig) Secrets(_ context.Context, e *delivery.Endpoint) ([]credential.Secret, error) {

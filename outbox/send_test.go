@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -133,8 +134,9 @@ func TestWhatHappensWithoutAnAnswerIsSaidWithoutAddresses(t *testing.T) {
 	}
 	addr := closed.Addr().String()
 	closed.Close()
-	tls := httptest.NewTLSServer(http.NotFoundHandler())
-	tls.Config.ErrorLog = nil
+	tls := httptest.NewUnstartedServer(http.NotFoundHandler())
+	tls.Config.ErrorLog = log.New(io.Discard, "", 0)
+	tls.StartTLS()
 	defer tls.Close()
 	for url, want := range map[string]string{
 		"http://" + addr:        "the connection was refused or failed",
