@@ -59,15 +59,13 @@ func (p *Provider) variableNames() string {
 func (p *Provider) MissingVariables() []string {
 	var missing []string
 	for _, name := range slices.Sorted(maps.Keys(p.URLVariables)) {
-		if p.URLVariables[name] == "" && slices.ContainsFunc(p.endPoints(), func(u string) bool { return strings.Contains(u, "{"+name+"}") }) {
+		if p.URLVariables[name] == "" && slices.ContainsFunc(p.urls(), func(u namedURL) bool {
+			return u.field != "api_base_url" && u.field != "docs_url" && strings.Contains(u.value, "{"+name+"}")
+		}) {
 			missing = append(missing, name)
 		}
 	}
 	return missing
-}
-
-func (p *Provider) endPoints() []string {
-	return []string{p.AuthorizationURL, p.TokenURL, p.RevocationURL, p.IntrospectionURL}
 }
 
 // decidesHost reports whether a variable stands in the authority of a URL where

@@ -24,6 +24,12 @@ func (c *Client) CreateAccount(ctx context.Context, n wire.NewAccount) (wire.Acc
 	return call[wire.Account](ctx, c, "POST", "/v1/accounts", nil, n)
 }
 
+// CreateLink makes a link through which a person connects an account, or
+// authorises one again. It is told this one time.
+func (c *Client) CreateLink(ctx context.Context, n wire.NewLink) (wire.Link, error) {
+	return call[wire.Link](ctx, c, "POST", "/v1/links", nil, n)
+}
+
 // Account returns the account named "tenant/id".
 func (c *Client) Account(ctx context.Context, account string) (wire.Account, error) {
 	path, err := accountPath(account, "")

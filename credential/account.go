@@ -292,12 +292,18 @@ const (
 	EventDisconnected  EventType = "integrated_account:disconnected"
 	EventMisconfigured EventType = "integration:misconfigured"
 	EventRecovered     EventType = "integration:recovered"
+	// Of connect links: a person said no, something else ended the authorization
+	// (the reason says what), somebody opened the link too late. The account that
+	// they name may not exist yet.
+	EventLinkDenied  EventType = "link:denied"
+	EventLinkFailed  EventType = "link:failed"
+	EventLinkExpired EventType = "link:expired"
 )
 
 // EventTypes are all types of events.
 func EventTypes() []EventType {
 	return []EventType{
 		EventCreated, EventRefreshed, EventAuthError, EventReactivated, EventDisconnected,
-		EventMisconfigured, EventRecovered,
+		EventMisconfigured, EventRecovered, EventLinkDenied, EventLinkFailed, EventLinkExpired,
 	}
 }

@@ -78,12 +78,12 @@ const (
 	FieldAPIKey       Field = "api_key"
 	FieldPassword     Field = "password"
 	FieldClientSecret Field = "client_secret"
-	FieldClientKey    Field = "client_key"
-	FieldDPoPKey      Field = "dpop_key"
 	// FieldAnswer is a whole authorization server's answer in the node's journal.
 	FieldAnswer Field = "answer"
 	// FieldPosition is a position in the event stream, in its readers' hands.
 	FieldPosition Field = "position"
+	// FieldVerifier is the PKCE verifier of an authorization under way.
+	FieldVerifier Field = "pkce_verifier"
 )
 
 // Label says what a ciphertext is: it becomes the associated data of the AEAD,
@@ -91,7 +91,7 @@ const (
 // does not open.
 type Label struct {
 	Tenant     string
-	Account    string // account id, or integration id for FieldClientSecret
+	Account    string // account id, integration id for FieldClientSecret, record of a link for FieldVerifier
 	Field      Field
 	Generation uint64
 }

@@ -208,7 +208,7 @@ func TestAnswersToWrongPathsAndMethodsAreProblems(t *testing.T) {
 		allow        string
 	}{
 		{"GET", "/v1/nothing", 404, ""},
-		{"POST", "/v1/links", 404, ""},           // not built yet
+		{"GET", "/v1/links", 405, "POST"},
 		{"POST", "/v1/accounts:import", 404, ""}, // not built yet
 		{"GET", "/v1/accounts/", 404, ""},
 		{"GET", "/v1/accounts/acme", 404, ""},

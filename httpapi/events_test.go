@@ -236,7 +236,7 @@ type reader struct {
 	id string
 }
 
-func connect(t *testing.T, c *http.Client, key, query, last string) *reader {
+func follow(t *testing.T, c *http.Client, key, query, last string) *reader {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), "GET", "http://grantd.test/v1/events?"+query, nil)
 	if err != nil {
@@ -304,7 +304,7 @@ func TestAStreamTellsWhatHappensAndGoesOnWhereItBroke(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		c := w.serve(t)
-		r := connect(t, c, acmeKey, "", "")
+		r := follow(t, c, acmeKey, "", "")
 		first := r.next()
 		if first.Get("id") == "" || first.Has("data") {
 			t.Errorf("at first comes %v", first)
@@ -334,7 +334,7 @@ func TestAStreamTellsWhatHappensAndGoesOnWhereItBroke(t *testing.T) {
 		_ = r.res.Body.Close()
 		w.events.Add(2, credential.Event{ID: "while away", Type: credential.EventReactivated, Ref: credential.Ref{Tenant: "acme", ID: "sl"}})
 		for name, again := range map[string]*reader{
-			"header": connect(t, c, acmeKey, "after="+nothingYet, behind), "query": connect(t, c, acmeKey, "after="+behind, ""), "quiet": connect(t, c, acmeKey, "", r.id),
+			"header": follow(t, c, acmeKey, "after="+nothingYet, behind), "query": follow(t, c, acmeKey, "after="+behind, ""), "quiet": follow(t, c, acmeKey, "", r.id),
 		} {
 			if e, _ := again.event(); e.ID != "while away" {
 				t.Errorf("%s: after the break comes %+v", name, e)
@@ -348,7 +348,7 @@ func TestAStreamEndsWithItsKeyAndWithTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		c := w.serve(t)
-		deleted, goesOn := connect(t, c, acmeKey, "", ""), connect(t, c, adminKey, "", "")
+		deleted, goesOn := follow(t, c, acmeKey, "", ""), follow(t, c, adminKey, "", "")
 		deleted.next()
 		goesOn.next()
 		begin := time.Now()
@@ -378,7 +378,7 @@ func TestAReaderThatIsStuckIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		c := w.serve(t)
-		stuck := connect(t, c, adminKey, "", "")
+		stuck := follow(t, c, adminKey, "", "")
 		stuck.next()
 		for i := range 5000 {
 			w.events.Add(0, credential.Event{ID: fmt.Sprint(i), Type: credential.EventCreated, Ref: credential.Ref{Tenant: "acme", ID: "gh"}, Integration: strings.Repeat("x", 100)})
@@ -405,14 +405,14 @@ func TestStreamsOfAKeyAndOfANodeAreBounded(t *testing.T) {
 		w := newWorld(t)
 		c := w.serve(t)
 		for range 3 {
-			connect(t, c, acmeKey, "", "")
+			follow(t, c, acmeKey, "", "")
 		}
 		rec := w.call("GET", "/v1/events", acmeKey, "")
 		if rec.Code != http.StatusTooManyRequests || !strings.Contains(rec.Body.String(), `"too_many_streams"`) || rec.Header().Get("Retry-After") == "" {
 			t.Errorf("%d %s", rec.Code, rec.Body)
 		}
 		for range 2 {
-			connect(t, c, globexKey, "", "")
+			follow(t, c, globexKey, "", "")
 		}
 		rec = w.call("GET", "/v1/events", globexKey, "")
 		if rec.Code != http.StatusServiceUnavailable || !strings.Contains(rec.Body.String(), `"overloaded"`) {

@@ -41,6 +41,7 @@ type world struct {
 	*fakeAccounts
 	*fakeIntegrations
 	*fakeKeys
+	*fakeConnect
 	events   *feedtest.World
 	feed     *feed.Feed
 	handler  http.Handler
@@ -58,6 +59,7 @@ func newWorld(t testing.TB) *world {
 		fakeAccounts:     &fakeAccounts{records: map[credential.Ref]*record{}},
 		fakeIntegrations: &fakeIntegrations{byID: map[string]wire.Integration{}},
 		fakeKeys:         &fakeKeys{byHash: map[[32]byte]*httpapi.Key{}},
+		fakeConnect:      &fakeConnect{public: "https://grants.example.com"},
 		log:              &logBuffer{},
 		shardsLeft:       2,
 	}
@@ -85,7 +87,7 @@ func newWorld(t testing.TB) *world {
 
 func (w *world) new(reg prometheus.Registerer) http.Handler {
 	return httpapi.New(httpapi.Deps{
-		Accounts: w.fakeAccounts, Integrations: w.fakeIntegrations, Keys: w.fakeKeys, Providers: catalogue{}, Events: w.feed,
+		Accounts: w.fakeAccounts, Integrations: w.fakeIntegrations, Keys: w.fakeKeys, Providers: catalogue{}, Events: w.feed, Connect: w.fakeConnect,
 		Cluster: func(context.Context) (wire.Cluster, error) {
 			if w.panics != nil {
 				panic(w.panics)
@@ -323,13 +325,6 @@ func (f *fakeAccounts) History(_ context.Context, ref credential.Ref, below uint
 type fakeIntegrations struct {
 	mu   sync.Mutex
 	byID map[string]wire.Integration
-}
-
-func (f *fakeIntegrations) PublicKeys(ctx context.Context, id string) ([]byte, error) {
-	if _, err := f.Integration(ctx, id); err != nil {
-		return nil, err
-	}
-	return []byte(`{"keys":[]}`), nil
 }
 
 func (f *fakeIntegrations) PutIntegration(_ context.Context, id string, n wire.NewIntegration) (wire.Integration, bool, error) {

@@ -23,10 +23,12 @@ type integrationBody struct {
 	Provider     string      `json:"provider"`
 	ClientID     string      `json:"client_id"`
 	ClientSecret wire.Secret `json:"client_secret"`
-	ClientKey    wire.Secret `json:"client_key"`
-	Certificate  string      `json:"client_certificate"`
 	Scopes       []string    `json:"scopes"`
 	RedirectURI  string      `json:"redirect_uri"`
+
+	DisplayName       string            `json:"display_name"`
+	ScopeDescriptions map[string]string `json:"scope_descriptions"`
+	ReturnOrigins     []string          `json:"return_origins"`
 }
 
 // putIntegration answers PUT /v1/integrations/{id}: 201 made, 200 replaced.
@@ -49,8 +51,9 @@ func (a *api) putIntegration(x *exchange) error {
 		return err
 	}
 	out, created, err := a.Integrations.PutIntegration(&x.ctx, id, wire.NewIntegration{
-		Provider: in.Provider, ClientID: in.ClientID, ClientSecret: in.ClientSecret, ClientKey: in.ClientKey, ClientCertificate: in.Certificate,
+		Provider: in.Provider, ClientID: in.ClientID, ClientSecret: in.ClientSecret,
 		Scopes: in.Scopes, RedirectURI: in.RedirectURI, Settings: settings,
+		DisplayName: in.DisplayName, ScopeDescriptions: in.ScopeDescriptions, ReturnOrigins: in.ReturnOrigins,
 	})
 	if err != nil {
 		return err
@@ -113,21 +116,6 @@ func checkRedirect(s string) error {
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.Contains(s, "#") {
 		return invalid("Field \"redirect_uri\" must be an absolute http or https URL without a fragment.")
 	}
-	return nil
-}
-
-// publicKeys answers GET /v1/integrations/{id}/jwks.json to everybody: it is the
-// address to register with an authorization server as jwks_uri.
-func (a *api) publicKeys(x *exchange) error {
-	id, err := x.pathID("integration")
-	if err != nil {
-		return err
-	}
-	set, err := a.Integrations.PublicKeys(&x.ctx, id)
-	if err != nil {
-		return err
-	}
-	x.raw(http.StatusOK, set)
 	return nil
 }
 
@@ -216,6 +204,6 @@ func (a *api) listIntegrations(x *exchange) error {
 
 // shown makes sure of the shape of an integration.
 func shown(i wire.Integration) wire.Integration {
-	i.Scopes = listOf(i.Scopes)
+	i.Scopes, i.ReturnOrigins, i.ScopeDescriptions = listOf(i.Scopes), listOf(i.ReturnOrigins), textsOf(i.ScopeDescriptions)
 	return i
 }

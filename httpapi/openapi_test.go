@@ -15,6 +15,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/grantd/grantd/catalog"
+	"github.com/grantd/grantd/connect"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/httpapi"
 	"github.com/grantd/grantd/wire"
@@ -190,8 +191,6 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 	do("GET", "/v1/integrations/i", adminKey, "")
 	do("GET", "/v1/integrations", adminKey, "")
 	do("GET", "/v1/integrations/none", adminKey, "")
-	do("GET", "/v1/integrations/i/jwks.json", "", "")
-	do("GET", "/v1/integrations/none/jwks.json", "", "")
 	do("DELETE", "/v1/integrations/slack", adminKey, "")
 	do("DELETE", "/v1/integrations/i", adminKey, "")
 	for i, credentials := range []string{
@@ -239,6 +238,26 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 	for _, path := range []string{"/metrics", "/livez", "/readyz", "/openapi.json", "/ui/", "/ui/app.js", "/ui/none", "/ui", "/"} {
 		do("GET", path, "", "")
 	}
+	person := func(method, path, body string, headers ...string) {
+		t.Helper()
+		c.check(t, method, path, "", w.call(method, path, "", body, headers...))
+	}
+	do("POST", "/v1/links", adminKey, linkBody("acme", "github"))
+	do("POST", "/v1/links", acmeKey, linkBody("acme", "github"))
+	w.fakeConnect.view = view()
+	person("GET", "/connect/x", "", "Accept", asBrowser)
+	person("GET", "/connect/x", "", "Purpose", "prefetch")
+	person("GET", "/connect/x", "")
+	person("POST", "/connect/x", "", "Content-Type", formType)
+	person("POST", "/connect/x", "a=b", "Content-Type", "text/plain")
+	person("GET", "/callback", "", "Purpose", "prefetch")
+	person("POST", "/callback", "a=b", "Content-Type", formType)
+	for _, outcome := range []connect.Outcome{connect.OutcomeDone, connect.OutcomePending, connect.OutcomeBrowser, connect.OutcomeUnknown, connect.OutcomeOtherIdentity, connect.OutcomeLate, connect.OutcomeRefused, connect.OutcomeNotStored} {
+		w.fakeConnect.result = connect.Result{Outcome: outcome}
+		person("GET", "/callback?state=x", "")
+	}
+	w.fakeConnect.result.ReturnURL = "https://app.example.com/"
+	person("GET", "/callback?state=x", "")
 	w.notReady = errSomething
 	do("GET", "/readyz", "", "")
 	w.fail = &credential.Unavailable{Err: credential.ErrNoQuorum}
@@ -266,7 +285,7 @@ func TestTheDocumentKnowsTheCatalogue(t *testing.T) {
 	schemas := load(t, served(t)).Components.Schemas
 	for name, own := range map[string][]string{
 		"NewIntegration": wire.NewIntegrationFields(),
-		"Integration":    {"id", "provider", "client_id", "client_secret_set", "client_key_set", "client_certificate", "scopes", "redirect_uri", "state", "reason", "created_at", "updated_at"},
+		"Integration":    {"id", "provider", "client_id", "client_secret_set", "scopes", "redirect_uri", "display_name", "scope_descriptions", "return_origins", "state", "reason", "created_at", "updated_at"},
 		"Provider":       {"id", "name", "docs_url", "categories", "unverified", "unverified_fields", "sources", "fact_sources"},
 	} {
 		got := slices.Sorted(maps.Keys(schemas[name].Value.Properties))
@@ -283,7 +302,7 @@ func TestTheDocumentHasTheFieldsOfPackageWire(t *testing.T) {
 	schemas := load(t, served(t)).Components.Schemas
 	for name, typ := range map[string]reflect.Type{
 		"Problem": reflect.TypeFor[wire.Problem](), "Account": reflect.TypeFor[wire.Account](), "AccountList": reflect.TypeFor[wire.AccountList](),
-		"NewAccount": reflect.TypeFor[wire.NewAccount](), "RefreshRequest": reflect.TypeFor[wire.RefreshRequest](),
+		"NewAccount": reflect.TypeFor[wire.NewAccount](), "NewLink": reflect.TypeFor[wire.NewLink](), "Link": reflect.TypeFor[wire.Link](), "RefreshRequest": reflect.TypeFor[wire.RefreshRequest](),
 		"History": reflect.TypeFor[wire.History](), "HistoryLine": reflect.TypeFor[wire.HistoryLine](),
 		"IntegrationList": reflect.TypeFor[wire.IntegrationList](), "NewKey": reflect.TypeFor[wire.NewKey](), "Key": reflect.TypeFor[wire.Key](),
 		"KeyList": reflect.TypeFor[wire.KeyList](),

@@ -26,7 +26,6 @@ func (a *api) routes() []*route {
 		{method: "PUT", path: "/v1/integrations/{id}", audit: true, handle: a.putIntegration},
 		{method: "GET", path: "/v1/integrations/{id}", handle: a.getIntegration},
 		{method: "DELETE", path: "/v1/integrations/{id}", audit: true, handle: a.deleteIntegration},
-		{method: "GET", path: "/v1/integrations/{id}/jwks.json", open: true, handle: a.publicKeys},
 		{method: "GET", path: "/v1/integrations", handle: a.listIntegrations},
 
 		{method: "POST", path: "/v1/accounts", audit: true, handle: a.createAccount},
@@ -38,6 +37,11 @@ func (a *api) routes() []*route {
 		{method: "GET", path: "/v1/accounts/{tenant}/{account}/history", handle: a.history},
 
 		{method: "GET", path: "/v1/events", handle: a.events},
+		{method: "POST", path: "/v1/links", audit: true, handle: a.createLink},
+		{method: "GET", path: "/connect/{link}", open: true, handle: a.openLink},
+		{method: "POST", path: "/connect/{link}", open: true, handle: a.followLink},
+		{method: "GET", path: "/callback", open: true, handle: a.callback},
+		{method: "POST", path: "/callback", open: true, handle: a.postedCallback},
 
 		{method: "POST", path: "/v1/keys", audit: true, handle: a.createKey},
 		{method: "GET", path: "/v1/keys", handle: a.listKeys},

@@ -37,17 +37,13 @@ func (c *Client) send(ctx context.Context, call call) (answer, *credential.Failu
 	if failure != nil {
 		return answer{}, failure
 	}
-	rt, failure := c.transport(call.reg)
-	if failure != nil {
-		return answer{}, failure
-	}
 	f := newFlight(ctx)
 	defer f.end()
-	req, failure := call.request(f, u, c.userAgent)
-	if failure != nil {
-		return answer{}, failure
+	req, err := call.request(f, u, c.userAgent)
+	if err != nil { // its text may show the address
+		return answer{}, &credential.Failure{Class: credential.Misconfigured, Code: "bad_" + call.endpoint, Detail: "no request can be made for " + call.endpoint}
 	}
-	res, err := rt.RoundTrip(req)
+	res, err := c.rt.RoundTrip(req)
 	if err == nil && (res == nil || res.Body == nil) {
 		err = errNoAnswer
 	}

@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"maps"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/grantd/grantd/catalog"
 	"github.com/grantd/grantd/credential"
@@ -20,6 +22,8 @@ const (
 	maxClientID     = 1 << 10
 	maxClientSecret = 16 << 10
 	maxRedirectURI  = 2 << 10
+	maxDisplayName  = 128
+	maxOrigins      = 32
 	maxScopes       = 256
 	maxScope        = 512
 	maxReason       = 256
@@ -45,12 +49,8 @@ func (r *Registry) PutIntegration(ctx context.Context, id string, spec Integrati
 	if len(secret.Reveal()) > maxClientSecret {
 		return nil, false, invalid("client_secret has more than %d bytes", maxClientSecret)
 	}
-	key, err := givenKey(spec)
-	if err != nil {
-		return nil, false, err
-	}
-	spec.ClientKey = credential.Secret{} // it is kept sealed only
 	spec.Scopes, spec.Overrides = slices.Clone(spec.Scopes), maps.Clone(spec.Overrides)
+	spec.ScopeDescriptions, spec.ReturnOrigins = maps.Clone(spec.ScopeDescriptions), slices.Clone(spec.ReturnOrigins)
 	err = r.edit(ctx, id, func(old *Integration) (*Integration, error) {
 		now := time.Now().UTC()
 		in = &Integration{ID: id, IntegrationSpec: spec, Facts: facts, Version: 1, CreatedAt: now, UpdatedAt: now}
@@ -69,9 +69,6 @@ func (r *Registry) PutIntegration(ctx context.Context, id string, spec Integrati
 				return nil, err
 			}
 		}
-		if err := r.sealKeys(ctx, in, old, key); err != nil {
-			return nil, err
-		}
 		return in, nil
 	})
 	if err != nil {
@@ -86,8 +83,8 @@ func checkSpec(spec IntegrationSpec, facts catalog.Provider) error {
 		return invalid("client_id is missing")
 	case len(spec.ClientID) > maxClientID || strings.ContainsFunc(spec.ClientID, isControl):
 		return invalid("client_id must have at most %d bytes and no control characters", maxClientID)
-	case facts.TokenURL == "" && facts.Issuer == "":
-		return invalid("token_url is missing: the catalogue knows none for provider %q, so it must be given, or an issuer whose metadata tell it", spec.Provider)
+	case facts.TokenURL == "":
+		return invalid("token_url is missing: the catalogue knows none for provider %q, so it must be given", spec.Provider)
 	case len(spec.Scopes) > maxScopes:
 		return invalid("scopes: at most %d are allowed", maxScopes)
 	}
@@ -96,7 +93,51 @@ func checkSpec(spec IntegrationSpec, facts catalog.Provider) error {
 			return invalid("scopes[%d]: RFC 6749 section 3.3 allows no spaces, quotes, backslashes or control characters in a scope; send each scope as one string of 1 to %d bytes", i, maxScope)
 		}
 	}
+	if err := checkPages(spec); err != nil {
+		return err
+	}
 	return checkRedirect(spec.RedirectURI)
+}
+
+// checkPages says what is wrong with what people who connect accounts are shown,
+// and where they may be sent.
+func checkPages(spec IntegrationSpec) error {
+	unfit := func(s string, most int) bool {
+		return len(s) > most || !utf8.ValidString(s) || strings.ContainsFunc(s, isControl)
+	}
+	switch {
+	case unfit(spec.DisplayName, maxDisplayName):
+		return invalid("display_name must have at most %d bytes and no control characters", maxDisplayName)
+	case len(spec.ScopeDescriptions) > maxScopes:
+		return invalid("scope_descriptions: at most %d are allowed", maxScopes)
+	case len(spec.ReturnOrigins) > maxOrigins:
+		return invalid("return_origins: at most %d are allowed", maxOrigins)
+	}
+	for _, scope := range slices.Sorted(maps.Keys(spec.ScopeDescriptions)) {
+		if unfit(spec.ScopeDescriptions[scope], maxScope) {
+			return invalid("scope_descriptions: each must have at most %d bytes and no control characters", maxScope)
+		}
+	}
+	for _, origin := range spec.ReturnOrigins {
+		if err := checkOrigin(origin); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkOrigin wants an origin as browsers write it (RFC 6454 section 6.2): it is
+// compared to the letter.
+func checkOrigin(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || s != u.Scheme+"://"+u.Host || s != strings.ToLower(s) || strings.ContainsAny(s, "\\@ ") || strings.HasSuffix(s, ":443") && u.Scheme == "https" || strings.HasSuffix(s, ":80") && u.Scheme == "http" {
+		return invalid("return_origins: each must be an origin as browsers write it, such as https://app.example.com: lower case, no path, no slash at the end, no usual port")
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	if local := u.Hostname() == "localhost" || err == nil && addr.IsLoopback(); u.Scheme != "https" && (u.Scheme != "http" || !local) {
+		return invalid("return_origins: each must begin with https://; http:// is allowed only for this machine itself")
+	}
+	return nil
 }
 
 // checkRedirect says what is wrong with a redirect URI (RFC 6749 section

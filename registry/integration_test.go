@@ -169,6 +169,17 @@ func TestBadIntegrationIsRefusedAndChangesNothing(t *testing.T) {
 		"variable that nobody named": func(s *registry.IntegrationSpec) {
 			s.Overrides["token_url"] = json.RawMessage(`"https://{shop}.example.com/token"`)
 		},
+		"long display name":   func(s *registry.IntegrationSpec) { s.DisplayName = strings.Repeat("x", 129) },
+		"odd display name":    func(s *registry.IntegrationSpec) { s.DisplayName = "a\nb" },
+		"odd description":     func(s *registry.IntegrationSpec) { s.ScopeDescriptions = map[string]string{"read": "a\x00"} },
+		"origin with a path":  func(s *registry.IntegrationSpec) { s.ReturnOrigins = []string{"https://a.example/x"} },
+		"origin with a slash": func(s *registry.IntegrationSpec) { s.ReturnOrigins = []string{"https://a.example/"} },
+		"origin over http":    func(s *registry.IntegrationSpec) { s.ReturnOrigins = []string{"http://a.example"} },
+		"origin of a script":  func(s *registry.IntegrationSpec) { s.ReturnOrigins = []string{"javascript:x"} },
+		"origin in capitals":  func(s *registry.IntegrationSpec) { s.ReturnOrigins = []string{"https://A.example"} },
+		"origin's usual port": func(s *registry.IntegrationSpec) { s.ReturnOrigins = []string{"https://a.example:443"} },
+		"origin with a user":  func(s *registry.IntegrationSpec) { s.ReturnOrigins = []string{"https://u@a.example"} },
+		"every origin":        func(s *registry.IntegrationSpec) { s.ReturnOrigins = []string{"*"} },
 		"more than fits": func(s *registry.IntegrationSpec) {
 			s.Scopes = slices.Repeat([]string{strings.Repeat("s", 500)}, 200)
 		},
@@ -339,5 +350,23 @@ func TestFieldsOfANewerVersionSurviveAnEdit(t *testing.T) {
 		if bytes.Contains(b, []byte(`"reason"`)) != edit.reason {
 			t.Errorf("%s: %s", edit.what, b)
 		}
+	}
+}
+
+func TestWhatPeopleAreShownIsKept(t *testing.T) {
+	kv := &registrytest.KV{}
+	r := open(t, kv, nil)
+	s := spec()
+	s.DisplayName, s.ReturnOrigins = "Acme CRM", []string{"https://app.example.com", "http://localhost:3000", "https://app.example.com:8443"}
+	s.ScopeDescriptions = map[string]string{"read": "Read your contacts"}
+	if _, _, err := r.PutIntegration(t.Context(), "crm", s, credential.Secret{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.MarkBroken(t.Context(), "crm", 1, "invalid_client"); err != nil {
+		t.Fatal(err)
+	}
+	in, _ := open(t, kv, nil).Integration("crm") // as another node reads it
+	if in.DisplayName != s.DisplayName || !slices.Equal(in.ReturnOrigins, s.ReturnOrigins) || in.ScopeDescriptions["read"] != "Read your contacts" {
+		t.Errorf("%+v", in.IntegrationSpec)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/storage"
@@ -97,6 +99,24 @@ func appends(events []credential.Event) []storage.Append {
 func (kv *KV) Delete(ctx context.Context, key string, expect uint64) error {
 	_, err := kv.write(ctx, key, expect, storage.Batch{Deletes: [][]byte{[]byte(key)}})
 	return err
+}
+
+// DeleteAll removes keys in one entry: all of them, or none and
+// credential.ErrConflict where one is not at its revision. It is for a bounded
+// number of keys, on the node that leads the group. Errors as of [KV.Put].
+func (kv *KV) DeleteAll(ctx context.Context, revisions map[string]uint64) error {
+	if len(revisions) == 0 {
+		return nil
+	}
+	var b storage.Batch
+	for _, key := range slices.Sorted(maps.Keys(revisions)) {
+		b.Checks = append(b.Checks, storage.Check{Key: []byte(key), Revision: revisions[key]})
+		b.Deletes = append(b.Deletes, []byte(key))
+	}
+	if _, err := kv.propose(ctx, b); err != nil {
+		return fmt.Errorf("delete %d keys: %w", len(revisions), err)
+	}
+	return nil
 }
 
 func (kv *KV) write(ctx context.Context, key string, expect uint64, b storage.Batch) (uint64, error) {

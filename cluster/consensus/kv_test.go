@@ -63,6 +63,39 @@ func second(_ uint64, err error) error { return err }
 
 // TestWriterIsAnsweredAfterCachesHeardOfTheKeys: otherwise he would read the
 // old value from the cache that he has just outdated.
+func TestKeysAreDeletedTogetherOrNotAtAll(t *testing.T) {
+	n := startNode(t, vfs.NewMem(), config("n1", 1))
+	defer n.stop()
+	n.lead()
+	kv, revisions := n.host.KV(), map[string]uint64{}
+	for _, k := range []string{"a/1", "a/2", "a/3"} {
+		rev, err := kv.Put(t.Context(), k, 0, []byte(k))
+		if err != nil {
+			t.Fatal(err)
+		}
+		revisions[k] = rev
+	}
+	moved, err := kv.Put(t.Context(), "a/2", revisions["a/2"], []byte("new"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kv.DeleteAll(t.Context(), revisions); !errors.Is(err, credential.ErrConflict) {
+		t.Errorf("one was written meanwhile: %v", err)
+	}
+	if _, _, err := kv.Get("a/1"); err != nil {
+		t.Errorf("another is gone: %v", err)
+	}
+	revisions["a/2"] = moved
+	for _, err := range []error{kv.DeleteAll(t.Context(), nil), kv.DeleteAll(t.Context(), revisions)} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if err := kv.Scan("", func(k string, _ []byte, _ uint64) error { return errors.New(k) }); err != nil {
+		t.Errorf("%v is left", err)
+	}
+}
+
 func TestWriterIsAnsweredAfterCachesHeardOfTheKeys(t *testing.T) {
 	n := startNode(t, vfs.NewMem(), config("n1", 1))
 	defer n.stop()

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"flag"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -90,6 +92,9 @@ func showAccount(in *input, asJSON bool, a wire.Account) error {
 		[]string{"integration", a.Integration},
 		[]string{"provider", a.Provider},
 		[]string{"scopes", words(a.Scopes)},
+		[]string{"missing scopes", words(a.MissingScopes)},
+		[]string{"variables", pairs(a.Variables)},
+		[]string{"facts", pairs(a.Facts)},
 		[]string{"generation", strconv.FormatUint(a.Generation, 10)},
 		[]string{"expires", when(a.ExpiresAt)},
 		[]string{"next refresh", when(a.NextRefreshAt)},
@@ -97,6 +102,15 @@ func showAccount(in *input, asJSON bool, a wire.Account) error {
 		[]string{"failures in a row", strconv.Itoa(a.Failures)},
 		[]string{"created", when(a.CreatedAt)},
 		[]string{"updated", when(a.UpdatedAt)})
+}
+
+// pairs writes names and values on one line.
+func pairs(m map[string]string) string {
+	all := make([]string, 0, len(m))
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		all = append(all, name+"="+m[name])
+	}
+	return words(all)
 }
 
 func accountsHistory() command {

@@ -7,6 +7,7 @@ func commands() []command {
 		serveCommand(),
 		herdCommand(),
 		accountsCommand(),
+		linkCommand(),
 		tokenCommand(),
 		refreshCommand(),
 		disconnectCommand(),

@@ -69,6 +69,7 @@ func (f *fakeServer) handler() http.Handler {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { reply(w, status, v) })
 	}
 	answer("GET /v1/accounts/acme/1", 200, fakeAccount(1))
+	answer("POST /v1/links", 201, wire.Link{URL: "https://grants.example.com/connect/secret-link", ExpiresAt: at(60), Account: "acme/1"})
 	answer("DELETE /v1/accounts/acme/1", 200, fakeAccount(1))
 	answer("POST /v1/accounts/acme/1/refresh", 200, fakeAccount(1))
 	answer("POST /v1/accounts", 201, fakeAccount(1))
@@ -175,6 +176,7 @@ func fakeAccount(i int) wire.Account {
 	return wire.Account{
 		ID: strconv.Itoa(i), Tenant: "acme", Type: wire.TypeOAuth2, Integration: "demo", Provider: "custom",
 		State: wire.StateActive, Scopes: []string{"read", "write"}, Generation: 7,
+		RequestedScopes: []string{"read", "write", "admin"}, MissingScopes: []string{"admin"}, Variables: map[string]string{"subdomain": "acme"}, Facts: map[string]string{},
 		ExpiresAt: at(60), NextRefreshAt: at(30), CreatedAt: at(0), UpdatedAt: at(1),
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -67,8 +66,8 @@ func integrationsShow() command {
 // putFlags are the flags of integrations put.
 type putFlags struct {
 	provider, clientID, scopes, redirectURI string
+	displayName, returnOrigins              string
 	settings                                settings
-	keyFile, generateKey, certificateFile   string
 	secretStdin, asJSON                     bool
 }
 
@@ -89,9 +88,8 @@ asked for on a terminal. If none is given, an integration that exists keeps its 
 			fs.StringVar(&o.clientID, "client-id", "", "client `id` that the provider gave")
 			fs.StringVar(&o.scopes, "scopes", "", "`scopes` to ask for, separated by commas")
 			fs.StringVar(&o.redirectURI, "redirect-uri", "", "`uri` registered at the provider")
-			fs.StringVar(&o.keyFile, "client-key-file", "", "`file` with the client's private key: PEM, a JWK, or the JSON file of a Google service account")
-			fs.StringVar(&o.generateKey, "generate-key", "", "make a client key for `algorithm` RS256, PS256, ES256 or EdDSA; its public half is at /v1/integrations/ID/jwks.json")
-			fs.StringVar(&o.certificateFile, "client-certificate-file", "", "`file` with the certificate of the client key, in PEM")
+			fs.StringVar(&o.displayName, "display-name", "", "`name` of the product that asks, for the person who connects an account")
+			fs.StringVar(&o.returnOrigins, "return-origins", "", "`origins` that people may be sent to afterwards, separated by commas")
 			fs.Var(&o.settings, "set", "`field=value` replaces a field of the catalogue entry, such as token_url=https://...; may be repeated; a value that is JSON is taken as such")
 			fs.BoolVar(&o.secretStdin, "secret-stdin", false, "read the client secret from standard input")
 			registerJSON(fs, &o.asJSON)
@@ -115,30 +113,6 @@ asked for on a terminal. If none is given, an integration that exists keeps its 
 	}
 }
 
-// keyAndCertificate reads the files that hold them.
-func (o *putFlags) keyAndCertificate() (key wire.Secret, certificate string, err error) {
-	switch {
-	case o.keyFile != "" && o.generateKey != "":
-		return "", "", usagef("--client-key-file and --generate-key exclude each other")
-	case o.generateKey != "":
-		key = wire.Secret(wire.GenerateKey + ":" + o.generateKey)
-	case o.keyFile != "":
-		b, err := os.ReadFile(o.keyFile)
-		if err != nil {
-			return "", "", err
-		}
-		key = wire.Secret(b)
-	}
-	if o.certificateFile != "" {
-		b, err := os.ReadFile(o.certificateFile)
-		if err != nil {
-			return "", "", err
-		}
-		certificate = string(b)
-	}
-	return key, certificate, nil
-}
-
 // integration puts together what is sent.
 func (o *putFlags) integration(in *input) (wire.NewIntegration, error) {
 	switch {
@@ -149,19 +123,15 @@ func (o *putFlags) integration(in *input) (wire.NewIntegration, error) {
 	case o.settings.wrong != nil:
 		return wire.NewIntegration{}, o.settings.wrong
 	}
-	key, certificate, err := o.keyAndCertificate()
-	if err != nil {
-		return wire.NewIntegration{}, err
-	}
 	secret, err := in.secret(secretFrom{env: envClientSecret, stdin: o.secretStdin, prompt: "client secret (empty: none, or keep the present one)"})
 	return wire.NewIntegration{
-		ClientKey: key, ClientCertificate: certificate,
 		Provider:     o.provider,
 		ClientID:     o.clientID,
 		ClientSecret: secret,
 		Scopes:       commaList(o.scopes),
 		RedirectURI:  o.redirectURI,
-		Settings:     o.settings.fields,
+		DisplayName:  o.displayName, ReturnOrigins: commaList(o.returnOrigins),
+		Settings: o.settings.fields,
 	}, err
 }
 
@@ -172,7 +142,8 @@ func showIntegration(in *input, asJSON bool, i wire.Integration) error {
 	}
 	rows := [][]string{
 		{"integration", i.ID}, {"provider", i.Provider}, {"client id", i.ClientID}, {"client secret", secret},
-		{"scopes", words(i.Scopes)}, {"redirect uri", i.RedirectURI}, {"state", i.State}, {"reason", i.Reason},
+		{"scopes", words(i.Scopes)}, {"redirect uri", i.RedirectURI},
+		{"display name", i.DisplayName}, {"return origins", words(i.ReturnOrigins)}, {"state", i.State}, {"reason", i.Reason},
 	}
 	for _, name := range sortedNames(i.Settings) {
 		rows = append(rows, []string{name, string(i.Settings[name])})
@@ -238,6 +209,8 @@ func (s *settings) Set(text string) error {
 		s.wrong = usagef("--set: write field=value")
 	case name == "client_secret":
 		s.wrong = usagef("--set: a client secret is never taken from the command line; put it into $%s", envClientSecret)
+	case name == "scope_descriptions":
+		s.wrong = usagef("--set: %s is not a field of the catalogue; send it with PUT /v1/integrations/{id}", name)
 	case slices.Contains(wire.NewIntegrationFields(), name):
 		s.wrong = usagef("--set: %s is not a field of the catalogue; use --%s", name, strings.ReplaceAll(name, "_", "-"))
 	}

@@ -12,7 +12,10 @@ import (
 func TestUsageErrorsExitWithTwoAndSayWhat(t *testing.T) {
 	for _, tc := range []struct{ args, want string }{
 		{"nonsense", `unknown command "nonsense"`},
-		{"link", `unknown command "link"`},
+		{"link", "--tenant is missing"},
+		{"link --tenant acme", "--integration is missing"},
+		{"link --tenant acme --integration demo --variable subdomain", "--variable: write name=value"},
+		{"link --tenant acme --integration demo --ttl -1m", "--ttl -1m0s is negative"},
 		{"webhooks list", `unknown command "webhooks"`},
 		{"backup", `unknown command "backup"`},
 		{"accounts nonsense", `unknown command "accounts nonsense"`},
@@ -181,6 +184,8 @@ func TestOutputs(t *testing.T) {
 		"accounts-show":       "accounts show acme/1",
 		"accounts-show-json":  "accounts show acme/1 --json",
 		"accounts-history":    "accounts history acme/1",
+		"link":                "link --tenant acme --integration demo",
+		"link-json":           "link --tenant acme --integration demo --account 1 --scopes a,b --variable subdomain=acme --ttl 30m --json",
 		"token":               "token acme/1",
 		"token-json":          "token acme/1 --json",
 		"token-key":           "token acme/key",

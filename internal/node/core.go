@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/grantd/grantd/cluster/consensus"
 	"github.com/grantd/grantd/cluster/placement"
 	"github.com/grantd/grantd/cluster/ring"
+	"github.com/grantd/grantd/connect"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/envelope"
 	"github.com/grantd/grantd/feed"
@@ -37,6 +39,8 @@ type CoreConfig struct {
 	Shards int
 	KEK    *envelope.KEK
 	Policy actors.Policy
+	// PublicURL is the base of connect links; see connect.Config.
+	PublicURL string
 	// Transport carries the requests to providers.
 	Transport http.RoundTripper
 	Logger    *slog.Logger
@@ -68,6 +72,12 @@ type Core struct {
 	Sealer   *envelope.Sealer
 	// Feed is the event stream of the whole cluster.
 	Feed *feed.Feed
+
+	Connect *connect.Connect
+
+	provider *provider
+	endSweep context.CancelFunc // nil: it did not begin
+	sweeping sync.WaitGroup
 
 	name    string
 	boot    string // tells this start of the process from all others
@@ -152,9 +162,11 @@ func (core *Core) start(ctx context.Context, c CoreConfig) (err error) {
 	if err != nil {
 		return err
 	}
+	core.provider = &provider{core.Registry, oauth.New(c.Transport, oauth.Options{})}
 	if err := core.startActors(c); err != nil {
 		return err
 	}
+	core.startConnect(c)
 	fn := core.Actors.Resume
 	resume.Store(&fn)
 	core.Feed = core.newFeed()
@@ -214,7 +226,7 @@ func (core *Core) startActors(c CoreConfig) (err error) {
 	}
 	core.Actors, err = actors.New(actors.Config{
 		Node: c.Name, Boot: core.boot, Stores: stores, ShardOf: core.shardOf, Peers: peers,
-		Sealer: core.Sealer, Provider: &provider{core.Registry, oauth.New(c.Transport, oauth.Options{})},
+		Sealer: core.Sealer, Provider: core.provider,
 		Integrations: integrations{core.Registry}, Journal: journal{core.db.Journal()},
 		Policy: c.Policy, Logger: c.Logger, Failpoint: c.Failpoint,
 	})
@@ -313,6 +325,7 @@ func (core *Core) Close(ctx context.Context) error {
 	if core.follows != nil {
 		<-core.follows
 	}
+	core.stopConnect()
 	if core.Actors != nil {
 		core.Actors.Stop(ctx)
 	}

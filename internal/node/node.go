@@ -83,7 +83,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 
 // start starts what is behind the API.
 func (n *Node) start(ctx context.Context, o Options) error {
-	core, err := openCore(ctx, o, n.fail)
+	core, err := openCore(ctx, o, n.publicURL(o.Config.HTTP), n.fail)
 	if err != nil {
 		return err
 	}
@@ -93,6 +93,18 @@ func (n *Node) start(ctx context.Context, o Options) error {
 	}
 	n.answer(n.api(o))
 	return nil
+}
+
+// publicURL is where browsers reach this node, as far as it was told or can know.
+func (n *Node) publicURL(c config.HTTP) string {
+	switch {
+	case c.PublicURL != "":
+		return c.PublicURL
+	case c.TLS.Enabled():
+		return "https://" + n.Addr()
+	default:
+		return "http://" + n.Addr()
+	}
 }
 
 // answer makes h answer requests from now on.
@@ -116,7 +128,7 @@ func listen(c config.HTTP) (net.Listener, error) {
 }
 
 // openCore makes what lies on the real disk and the real network.
-func openCore(ctx context.Context, o Options, failed func(error)) (*Core, error) {
+func openCore(ctx context.Context, o Options, public string, failed func(error)) (*Core, error) {
 	c := o.Config
 	if err := os.MkdirAll(c.Node.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("node.data_dir: %w", err)
@@ -140,7 +152,7 @@ func openCore(ctx context.Context, o Options, failed func(error)) (*Core, error)
 		return nil, err
 	}
 	return Open(ctx, CoreConfig{
-		Cluster: cluster, Failed: failed,
+		Cluster: cluster, Failed: failed, PublicURL: public,
 		Name: c.Node.Name, Dir: store, Shards: c.Cluster.Shards, KEK: kek, Policy: policy(c.Refresh),
 		FS:        faultyDisk(),
 		Transport: transport(allow, c.Refresh.Concurrency), Logger: o.Logger, Failpoint: hook,
@@ -194,7 +206,7 @@ func (n *Node) api(o Options) http.Handler {
 	}
 	return httpapi.New(httpapi.Deps{
 		Accounts: n.core.Accounts(), Integrations: apiIntegrations{n.core.Registry}, Keys: apiKeys{n.core.Registry},
-		Events: n.core.Feed, Providers: newAPIProviders(n.core.Catalog), Cluster: n.cluster, RemoveNode: n.removeNode,
+		Events: n.core.Feed, Providers: newAPIProviders(n.core.Catalog), Connect: n.core.Connect, Cluster: n.cluster, RemoveNode: n.removeNode,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Ready: n.ready,
 	}, httpapi.Options{Logger: o.Logger, Registerer: prometheus.Registerer(reg)})
 }

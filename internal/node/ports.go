@@ -82,14 +82,7 @@ func (p *provider) registration(ctx context.Context, r credential.TokenRequest) 
 	if err != nil {
 		return oauth.Registration{}, err
 	}
-	keys, err := p.registry.ClientKeys(ctx, in)
-	if err != nil {
-		return oauth.Registration{}, err
-	}
-	return oauth.Registration{
-		Provider: &facts, ClientID: in.ClientID, ClientSecret: secret,
-		Key: keys.Client, Certificate: keys.Certificate, DPoPKey: keys.DPoP,
-	}, nil
+	return oauth.Registration{Provider: &facts, ClientID: in.ClientID, ClientSecret: secret}, nil
 }
 
 // Refresh implements actors.Provider.

@@ -165,7 +165,7 @@ func (c *Cluster) Config(name string, alone bool) node.CoreConfig {
 	m.dead = dead
 	c.mu.Unlock()
 	cfg := node.CoreConfig{
-		Name: name, Dir: "store", FS: m.disk.FS(), Shards: c.o.Shards, KEK: c.kek, Policy: c.o.Policy, Logger: c.o.Logger.With("on", name),
+		Name: name, Dir: "store", PublicURL: "http://127.0.0.1:8420", FS: m.disk.FS(), Shards: c.o.Shards, KEK: c.kek, Policy: c.o.Policy, Logger: c.o.Logger.With("on", name),
 		Transport: fence{dead, c.Provider.RoundTripper()},
 		Fatal:     func(reason string) { c.t.Errorf("node %s: the disk failed: %s", name, reason) },
 	}
