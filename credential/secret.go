@@ -78,6 +78,8 @@ const (
 	FieldAPIKey       Field = "api_key"
 	FieldPassword     Field = "password"
 	FieldClientSecret Field = "client_secret"
+	FieldClientKey    Field = "client_key"
+	FieldDPoPKey      Field = "dpop_key"
 	// FieldAnswer is a whole authorization server's answer in the node's journal.
 	FieldAnswer Field = "answer"
 	// FieldPosition is a position in the event stream, in its readers' hands.

@@ -327,6 +327,13 @@ type fakeIntegrations struct {
 	byID map[string]wire.Integration
 }
 
+func (f *fakeIntegrations) PublicKeys(ctx context.Context, id string) ([]byte, error) {
+	if _, err := f.Integration(ctx, id); err != nil {
+		return nil, err
+	}
+	return []byte(`{"keys":[]}`), nil
+}
+
 func (f *fakeIntegrations) PutIntegration(_ context.Context, id string, n wire.NewIntegration) (wire.Integration, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

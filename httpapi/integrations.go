@@ -23,6 +23,8 @@ type integrationBody struct {
 	Provider     string      `json:"provider"`
 	ClientID     string      `json:"client_id"`
 	ClientSecret wire.Secret `json:"client_secret"`
+	ClientKey    wire.Secret `json:"client_key"`
+	Certificate  string      `json:"client_certificate"`
 	Scopes       []string    `json:"scopes"`
 	RedirectURI  string      `json:"redirect_uri"`
 
@@ -51,7 +53,7 @@ func (a *api) putIntegration(x *exchange) error {
 		return err
 	}
 	out, created, err := a.Integrations.PutIntegration(&x.ctx, id, wire.NewIntegration{
-		Provider: in.Provider, ClientID: in.ClientID, ClientSecret: in.ClientSecret,
+		Provider: in.Provider, ClientID: in.ClientID, ClientSecret: in.ClientSecret, ClientKey: in.ClientKey, ClientCertificate: in.Certificate,
 		Scopes: in.Scopes, RedirectURI: in.RedirectURI, Settings: settings,
 		DisplayName: in.DisplayName, ScopeDescriptions: in.ScopeDescriptions, ReturnOrigins: in.ReturnOrigins,
 	})
@@ -116,6 +118,21 @@ func checkRedirect(s string) error {
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.Contains(s, "#") {
 		return invalid("Field \"redirect_uri\" must be an absolute http or https URL without a fragment.")
 	}
+	return nil
+}
+
+// publicKeys answers GET /v1/integrations/{id}/jwks.json to everybody: it is the
+// address to register with an authorization server as jwks_uri.
+func (a *api) publicKeys(x *exchange) error {
+	id, err := x.pathID("integration")
+	if err != nil {
+		return err
+	}
+	set, err := a.Integrations.PublicKeys(&x.ctx, id)
+	if err != nil {
+		return err
+	}
+	x.raw(http.StatusOK, set)
 	return nil
 }
 

@@ -191,6 +191,8 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 	do("GET", "/v1/integrations/i", adminKey, "")
 	do("GET", "/v1/integrations", adminKey, "")
 	do("GET", "/v1/integrations/none", adminKey, "")
+	do("GET", "/v1/integrations/i/jwks.json", "", "")
+	do("GET", "/v1/integrations/none/jwks.json", "", "")
 	do("DELETE", "/v1/integrations/slack", adminKey, "")
 	do("DELETE", "/v1/integrations/i", adminKey, "")
 	for i, credentials := range []string{
@@ -285,7 +287,7 @@ func TestTheDocumentKnowsTheCatalogue(t *testing.T) {
 	schemas := load(t, served(t)).Components.Schemas
 	for name, own := range map[string][]string{
 		"NewIntegration": wire.NewIntegrationFields(),
-		"Integration":    {"id", "provider", "client_id", "client_secret_set", "scopes", "redirect_uri", "display_name", "scope_descriptions", "return_origins", "state", "reason", "created_at", "updated_at"},
+		"Integration":    {"id", "provider", "client_id", "client_secret_set", "client_key_set", "client_certificate", "scopes", "redirect_uri", "display_name", "scope_descriptions", "return_origins", "state", "reason", "created_at", "updated_at"},
 		"Provider":       {"id", "name", "docs_url", "categories", "unverified", "unverified_fields", "sources", "fact_sources"},
 	} {
 		got := slices.Sorted(maps.Keys(schemas[name].Value.Properties))

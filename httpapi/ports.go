@@ -37,6 +37,9 @@ type Accounts interface {
 // not there is credential.ErrNotFound, a registration that cannot be is
 // credential.ErrInvalid with a text that names the field.
 type Integrations interface {
+	// PublicKeys is the JWK Set of the integration's client key; without one it is
+	// credential.ErrNotFound.
+	PublicKeys(ctx context.Context, id string) ([]byte, error)
 	// PutIntegration makes or replaces a registration; it keeps the stored
 	// client secret when there is one and n has none.
 	PutIntegration(ctx context.Context, id string, n wire.NewIntegration) (i wire.Integration, created bool, err error)

@@ -26,6 +26,7 @@ func (a *api) routes() []*route {
 		{method: "PUT", path: "/v1/integrations/{id}", audit: true, handle: a.putIntegration},
 		{method: "GET", path: "/v1/integrations/{id}", handle: a.getIntegration},
 		{method: "DELETE", path: "/v1/integrations/{id}", audit: true, handle: a.deleteIntegration},
+		{method: "GET", path: "/v1/integrations/{id}/jwks.json", open: true, handle: a.publicKeys},
 		{method: "GET", path: "/v1/integrations", handle: a.listIntegrations},
 
 		{method: "POST", path: "/v1/accounts", audit: true, handle: a.createAccount},

@@ -74,6 +74,9 @@ func (r AuthorizationRequest) params(reg Registration) params {
 		p.set("code_challenge", challenge(r.Verifier))
 		p.set("code_challenge_method", "S256")
 	}
+	if reg.bound() && reg.DPoPKey != nil {
+		p.set("dpop_jkt", reg.DPoPKey.Thumbprint()) // RFC 9449 section 10: the code is bound, too
+	}
 	return p
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/grantd/grantd/catalog"
 	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/oauth/clientkey"
 )
 
 // DefaultTimeout bounds a call whose context allows more.
@@ -20,6 +21,12 @@ type Registration struct {
 	Provider     *catalog.Provider
 	ClientID     string
 	ClientSecret credential.Secret // empty for a public client
+	// Key signs assertions of the client; nil: it has none. Certificate is its
+	// certificate with the same key.
+	Key         *clientkey.Key
+	Certificate *clientkey.Certificate
+	// DPoPKey is what tokens are bound to where the provider requires DPoP.
+	DPoPKey *clientkey.Key
 }
 
 // Options say how a [Client] behaves. The zero value is the default.
@@ -31,12 +38,14 @@ type Options struct {
 	UserAgent string
 }
 
-// Client asks authorization servers. It keeps no state between calls, never
-// retries, and may be used by many goroutines.
+// Client asks authorization servers. Between calls it keeps connections and the
+// nonces that servers ask for. It never retries, and may be used by many goroutines.
 type Client struct {
 	rt        http.RoundTripper
 	timeout   time.Duration
 	userAgent string
+	nonces    nonces
+	mutual    mutual
 }
 
 // New returns a client that sends its requests through rt; nil: a
@@ -60,8 +69,10 @@ func New(rt http.RoundTripper, o Options) *Client {
 
 // Refresh trades a refresh token for a new grant (RFC 6749 section 6). Scopes
 // are asked for where there are any; none means those of the grant. No byte of
-// the request is written after the deadline of ctx. The error is always a
-// *[credential.Failure].
+// the request is written after the deadline of ctx. A request that the server
+// refused because it wants a nonce of its own in the DPoP proof is sent once
+// more: that refusal says for certain that the refresh token was not used. The
+// error is always a *[credential.Failure].
 func (c *Client) Refresh(ctx context.Context, reg Registration, refreshToken credential.Secret, scopes []string) (credential.Grant, error) {
 	if refreshToken.IsZero() {
 		return credential.Grant{}, &credential.Failure{
@@ -101,12 +112,16 @@ func (c *Client) token(ctx context.Context, reg Registration, r tokenRequest) (c
 		ctx, cancel = context.WithTimeout(ctx, c.timeout)
 		defer cancel()
 	}
-	at := r.at.or(reg.Provider)
+	at := r.at.or(reg)
 	call := call{endpoint: at.endpoint, url: at.url, method: at.method, reg: reg, params: r.params, resources: r.resources, format: reg.Provider.TokenBodyFormat}
 	if r.resources == nil {
 		call.resources = reg.Provider.Resources
 	}
-	answer, failure := c.send(ctx, call)
+	send := c.send
+	if reg.bound() {
+		send = c.sendBound
+	}
+	answer, failure := send(ctx, call)
 	if failure != nil {
 		return credential.Grant{}, failure
 	}

@@ -3,8 +3,12 @@
 // pushed where the provider wants it (RFC 9126), refresh (section 6), client
 // credentials (section 4.4), resource indicators (RFC 8707), revocation (RFC 7009) and introspection (RFC 7662).
 //
+// Clients prove who they are by a secret, a signature (RFC 7523) or a certificate
+// (RFC 8705), and the possession of the key that tokens are bound to by DPoP
+// (RFC 9449).
+//
 // It promises that a token request is written at most once and never after its
-// context's deadline, that redirects are not followed, that an answer is read
+// context's deadline (but for DPoP's nonce, see [Client.Refresh]), that redirects are not followed, that an answer is read
 // within bounds, that every failure is a *credential.Failure which says what
 // is to be done and whether anything may have reached the server, and that no
 // failure shows a secret or a part of an answer beyond a sanitised error code.

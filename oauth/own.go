@@ -40,18 +40,6 @@ func (c call) withOwn(address string) string {
 	return strings.ReplaceAll(address, "{token}", url.QueryEscape(c.bearer.Reveal()))
 }
 
-// authenticate adds who asks to the parameters, or returns the user and
-// password for HTTP Basic.
-func (c call) authenticate() (user, password string, basic bool) {
-	switch c.auth {
-	case catalog.RevokeByToken, catalog.RevokeByNobody:
-		return "", "", false
-	case catalog.RevokeByBasic:
-		return url.QueryEscape(c.reg.ClientID), url.QueryEscape(c.reg.ClientSecret.Reveal()), true
-	}
-	return c.params.authenticate(c.reg)
-}
-
 // bodyless reports whether the parameters go into the address.
 func (c call) bodyless() bool {
 	return c.method == http.MethodGet || c.method == http.MethodDelete && c.format == ""
@@ -61,7 +49,7 @@ func (c call) bodyless() bool {
 // net/http asks for its first byte before it writes the head, so that the
 // flight's gate sees the request pass, and repeats no request whose body it
 // cannot ask for anew.
-func (c call) query(f *flight, u *url.URL, userAgent, user, password string, basic bool) *http.Request {
+func (c call) query(f *flight, u *url.URL, header http.Header) *http.Request {
 	with := *u
 	if q := with.Query(); len(c.params)+len(c.resources) > 0 {
 		for name, value := range c.params {
@@ -72,26 +60,11 @@ func (c call) query(f *flight, u *url.URL, userAgent, user, password string, bas
 		}
 		with.RawQuery = q.Encode()
 	}
-	req := (&http.Request{
+	return (&http.Request{
 		Method: c.method, URL: &with, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{"Accept": {"application/json"}, "User-Agent": {userAgent}},
+		Header: header,
 		Body:   io.NopCloser(&gate{flight: f, r: bytes.NewReader(nil)}), ContentLength: -1,
 	}).WithContext(f.ctx)
-	c.finish(req, user, password, basic)
-	return req
-}
-
-// finish adds the headers that the catalogue names and who asks.
-func (c call) finish(req *http.Request, user, password string, basic bool) {
-	for name, value := range c.reg.Provider.TokenHeaders {
-		req.Header.Set(name, value)
-	}
-	switch {
-	case basic:
-		req.SetBasicAuth(user, password)
-	case c.auth == catalog.RevokeByToken:
-		req.Header.Set("Authorization", "Bearer "+c.bearer.Reveal())
-	}
 }
 
 // place is where a token request goes, and how; the zero value is the token end
@@ -108,10 +81,14 @@ func refreshPlace(of *catalog.Provider) place {
 }
 
 // or fills in what is as at the token end point.
-func (at place) or(of *catalog.Provider) place {
-	if at.url == "" {
+func (at place) or(reg Registration) place {
+	switch of := reg.Provider; {
+	case at.url != "":
+	case of.MTLSTokenURL != "" && reg.authMethod().MutualTLS(): // RFC 8705 section 5
+		at.endpoint, at.url = "mtls_token_url", of.MTLSTokenURL
+	default:
 		at.endpoint, at.url = "token_url", of.TokenURL
 	}
-	at.method = cmp.Or(at.method, of.TokenRequestMethod)
+	at.method = cmp.Or(at.method, reg.Provider.TokenRequestMethod)
 	return at
 }

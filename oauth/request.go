@@ -37,25 +37,6 @@ func (p params) setScopes(provider *catalog.Provider, scopes []string) {
 	}
 }
 
-// authenticate adds the client's identity (RFC 6749 section 2.3.1) to the
-// parameters, or returns the user and password for HTTP Basic.
-func (p params) authenticate(reg Registration) (user, password string, basic bool) {
-	method := reg.Provider.TokenAuthMethod
-	if reg.ClientSecret.IsZero() {
-		method = catalog.NoSecret // a public client, whatever others do at this provider
-	}
-	switch method {
-	case catalog.ClientSecretPost:
-		p["client_id"], p["client_secret"] = reg.ClientID, reg.ClientSecret.Reveal()
-	case catalog.NoSecret:
-		p["client_id"] = reg.ClientID
-	default:
-		// Both are form-encoded before they are joined: an id may hold a colon.
-		return url.QueryEscape(reg.ClientID), url.QueryEscape(reg.ClientSecret.Reveal()), true
-	}
-	return "", "", false
-}
-
 // encode writes the body and names its content type.
 func (p params) encode(format catalog.BodyFormat, resources []string) (body []byte, contentType string, err error) {
 	if format == catalog.JSONBody {
@@ -105,6 +86,9 @@ type call struct {
 	auth string
 	// bearer is a token that stands in the address or presents itself.
 	bearer credential.Secret
+	// bound requests prove the possession of a key (RFC 9449), with the server's nonce.
+	bound bool
+	nonce string
 }
 
 // target fills and checks the address. Its failure does not repeat the address.
@@ -127,20 +111,23 @@ func (c call) target() (*url.URL, *credential.Failure) {
 }
 
 // request builds the HTTP request, whose body passes through the flight's gate.
-func (c call) request(f *flight, u *url.URL, userAgent string) (*http.Request, error) {
-	user, password, basic := c.authenticate()
+func (c call) request(f *flight, u *url.URL, userAgent string) (*http.Request, *credential.Failure) {
+	header, failure := c.header(u, userAgent)
+	if failure != nil {
+		return nil, failure
+	}
 	c.params.rename(c.reg.Provider)
 	if c.bodyless() {
-		return c.query(f, u, userAgent, user, password, basic), nil
+		return c.query(f, u, header), nil
 	}
 	body, contentType, err := c.params.encode(c.format, c.resources)
-	if err != nil {
-		return nil, err
+	if err != nil { // its text may show a parameter
+		return nil, misconfigured("bad_"+c.endpoint, "no request can be made for "+c.endpoint)
 	}
+	header.Set("Content-Type", contentType)
 	req := (&http.Request{
-		Method: cmp.Or(c.method, http.MethodPost), URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{"Content-Type": {contentType}, "Accept": {"application/json"}, "User-Agent": {userAgent}},
-		Body:   io.NopCloser(&gate{flight: f, r: bytes.NewReader(body)}), ContentLength: int64(len(body)),
+		Method: c.verb(), URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header,
+		Body: io.NopCloser(&gate{flight: f, r: bytes.NewReader(body)}), ContentLength: int64(len(body)),
 	}).WithContext(f.ctx)
 	// net/http asks for the body again only to repeat an attempt that wrote
 	// nothing: a pooled connection that had died meanwhile.
@@ -148,6 +135,26 @@ func (c call) request(f *flight, u *url.URL, userAgent string) (*http.Request, e
 		f.rewind()
 		return io.NopCloser(&gate{flight: f, r: bytes.NewReader(body)}), nil
 	}
-	c.finish(req, user, password, basic)
 	return req, nil
+}
+
+// verb is the method of the HTTP request.
+func (c call) verb() string { return cmp.Or(c.method, http.MethodPost) }
+
+// header is the request's, with all that tells who asks. Some of that goes into
+// the parameters.
+func (c call) header(u *url.URL, userAgent string) (http.Header, *credential.Failure) {
+	h := http.Header{"Accept": {"application/json"}, "User-Agent": {userAgent}}
+	for name, value := range c.reg.Provider.TokenHeaders {
+		h.Set(name, value)
+	}
+	if failure := c.authenticate(h); failure != nil {
+		return nil, failure
+	}
+	if c.bound {
+		if failure := c.prove(h, u); failure != nil {
+			return nil, failure
+		}
+	}
+	return h, nil
 }

@@ -37,13 +37,17 @@ func (c *Client) send(ctx context.Context, call call) (answer, *credential.Failu
 	if failure != nil {
 		return answer{}, failure
 	}
+	rt, failure := c.transport(call.reg)
+	if failure != nil {
+		return answer{}, failure
+	}
 	f := newFlight(ctx)
 	defer f.end()
-	req, err := call.request(f, u, c.userAgent)
-	if err != nil { // its text may show the address
-		return answer{}, &credential.Failure{Class: credential.Misconfigured, Code: "bad_" + call.endpoint, Detail: "no request can be made for " + call.endpoint}
+	req, failure := call.request(f, u, c.userAgent)
+	if failure != nil {
+		return answer{}, failure
 	}
-	res, err := c.rt.RoundTrip(req)
+	res, err := rt.RoundTrip(req)
 	if err == nil && (res == nil || res.Body == nil) {
 		err = errNoAnswer
 	}

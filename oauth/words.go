@@ -146,7 +146,8 @@ func (w *words) catalogueClass(p *catalog.Provider) (class credential.Class, wor
 }
 
 // standardClass is what a code of RFC 6749 section 5.2 means, and the two of
-// section 4.1.2.1 and the one of RFC 8628 that token end points use as well.
+// section 4.1.2.1, the one of RFC 8628 that token end points use as well, and
+// those of RFC 9449 section 5, which are about the client's key and not the grant.
 //
 // invalid_request and invalid_scope are known words that prove nothing: the
 // grant may be alive, and as they can concern one account only, the
@@ -155,9 +156,9 @@ func standardClass(code string) (credential.Class, bool) {
 	switch code {
 	case "invalid_grant":
 		return credential.Terminal, true
-	case "invalid_client", "unauthorized_client", "unsupported_grant_type":
+	case "invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_dpop_proof":
 		return credential.Misconfigured, true
-	case "server_error", "temporarily_unavailable", "slow_down":
+	case "server_error", "temporarily_unavailable", "slow_down", "use_dpop_nonce":
 		return credential.Transient, true
 	case "invalid_request", "invalid_scope":
 		return credential.Unrecognised, true

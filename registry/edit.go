@@ -49,6 +49,11 @@ func (r *Registry) PutIntegration(ctx context.Context, id string, spec Integrati
 	if len(secret.Reveal()) > maxClientSecret {
 		return nil, false, invalid("client_secret has more than %d bytes", maxClientSecret)
 	}
+	key, err := givenKey(spec)
+	if err != nil {
+		return nil, false, err
+	}
+	spec.ClientKey = credential.Secret{} // it is kept sealed only
 	spec.Scopes, spec.Overrides = slices.Clone(spec.Scopes), maps.Clone(spec.Overrides)
 	spec.ScopeDescriptions, spec.ReturnOrigins = maps.Clone(spec.ScopeDescriptions), slices.Clone(spec.ReturnOrigins)
 	err = r.edit(ctx, id, func(old *Integration) (*Integration, error) {
@@ -69,6 +74,9 @@ func (r *Registry) PutIntegration(ctx context.Context, id string, spec Integrati
 				return nil, err
 			}
 		}
+		if err := r.sealKeys(ctx, in, old, key); err != nil {
+			return nil, err
+		}
 		return in, nil
 	})
 	if err != nil {
@@ -83,8 +91,8 @@ func checkSpec(spec IntegrationSpec, facts catalog.Provider) error {
 		return invalid("client_id is missing")
 	case len(spec.ClientID) > maxClientID || strings.ContainsFunc(spec.ClientID, isControl):
 		return invalid("client_id must have at most %d bytes and no control characters", maxClientID)
-	case facts.TokenURL == "":
-		return invalid("token_url is missing: the catalogue knows none for provider %q, so it must be given", spec.Provider)
+	case facts.TokenURL == "" && facts.Issuer == "":
+		return invalid("token_url is missing: the catalogue knows none for provider %q, so it must be given, or an issuer whose metadata tell it", spec.Provider)
 	case len(spec.Scopes) > maxScopes:
 		return invalid("scopes: at most %d are allowed", maxScopes)
 	}

@@ -25,6 +25,7 @@ type Integration struct {
 	// Facts are those of the catalogue with the overrides laid over them.
 	Facts     catalog.Provider
 	HasSecret bool
+	HasKey    bool // it has a client key
 	// Version grows with every edit by an operator.
 	Version   uint64
 	Broken    bool // the provider refuses the client itself
@@ -38,6 +39,8 @@ type Integration struct {
 	secret   credential.Sealed
 	// secretVersion is the version under which secret was sealed.
 	secretVersion uint64
+	keys          sealedKeys
+	opened        *openedKeys
 	rev           uint64 // of the stored value
 	// rest is the stored value as it was read: a newer version's fields are kept.
 	rest map[string]json.RawMessage
@@ -49,6 +52,13 @@ type IntegrationSpec struct {
 	ClientID    string
 	Scopes      []string
 	RedirectURI string
+	// ClientKey is a private key for signed assertions and mutual TLS, as
+	// clientkey.Parse reads it, or [GenerateKey]; empty keeps the stored one. It is
+	// only ever given.
+	ClientKey credential.Secret
+	// Certificate is the client's certificate in PEM; empty keeps the stored one,
+	// unless there is a new key.
+	Certificate string
 	// DisplayName is who asks for access, for the person who connects an account.
 	DisplayName string
 	// ScopeDescriptions say in plain words what a scope allows.
@@ -71,6 +81,11 @@ type storedIntegration struct {
 	Overrides     map[string]json.RawMessage `json:"overrides,omitempty"`
 	Secret        credential.Sealed          `json:"secret,omitempty"`
 	SecretVersion uint64                     `json:"secret_version,omitempty"`
+	Key           credential.Sealed          `json:"client_key,omitempty"`
+	KeyVersion    uint64                     `json:"client_key_version,omitempty"`
+	Certificate   string                     `json:"client_certificate,omitempty"`
+	DPoP          credential.Sealed          `json:"dpop_key,omitempty"`
+	DPoPVersion   uint64                     `json:"dpop_key_version,omitempty"`
 	Version       uint64                     `json:"version"`
 	Broken        bool                       `json:"broken,omitempty"`
 	Reason        string                     `json:"reason,omitempty"`
@@ -86,6 +101,7 @@ func (in *Integration) encode() ([]byte, error) {
 		Provider: in.Provider, ClientID: in.ClientID, Scopes: in.Scopes, RedirectURI: in.RedirectURI, Overrides: in.Overrides,
 		DisplayName: in.DisplayName, ScopeTexts: in.ScopeDescriptions, ReturnOrigins: in.ReturnOrigins,
 		Secret: in.secret, SecretVersion: in.secretVersion, Version: in.Version, Broken: in.Broken, Reason: in.Reason, Since: in.Since,
+		Key: in.keys.client, KeyVersion: in.keys.clientVersion, Certificate: in.Certificate, DPoP: in.keys.dpop, DPoPVersion: in.keys.dpopVersion,
 		CreatedAt: in.CreatedAt, UpdatedAt: in.UpdatedAt,
 	})
 	if err != nil || len(in.rest) == 0 {
@@ -125,10 +141,11 @@ func (r *Registry) decodeIntegration(id string, b []byte) (*Integration, error) 
 	in := &Integration{
 		ID: id, rest: rest,
 		IntegrationSpec: IntegrationSpec{
-			Provider: s.Provider, ClientID: s.ClientID, Scopes: s.Scopes, RedirectURI: s.RedirectURI, Overrides: s.Overrides,
+			Provider: s.Provider, ClientID: s.ClientID, Scopes: s.Scopes, RedirectURI: s.RedirectURI, Certificate: s.Certificate, Overrides: s.Overrides,
 			DisplayName: s.DisplayName, ScopeDescriptions: s.ScopeTexts, ReturnOrigins: s.ReturnOrigins,
 		},
 		HasSecret: len(s.Secret) > 0, secret: s.Secret, secretVersion: s.SecretVersion,
+		HasKey: len(s.Key) > 0, keys: sealedKeys{client: s.Key, clientVersion: s.KeyVersion, dpop: s.DPoP, dpopVersion: s.DPoPVersion}, opened: &openedKeys{},
 		Version: s.Version, Broken: s.Broken, Reason: s.Reason, Since: s.Since, CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt,
 	}
 	facts, err := r.resolve(in.IntegrationSpec)

@@ -44,6 +44,7 @@ var rooms = []room{
 	{folder: "catalog", never: []string{"net/http"}},
 	{folder: "envelope", never: []string{"net/http", "net"}},
 	{folder: "storage", never: []string{ours("envelope"), tink, raft}},
+	{folder: "oauth/clientkey", ours: []string{"credential"}, never: []string{"net/http"}},
 	{folder: "oauth", never: []string{ours("storage"), ours("envelope")}},
 	{folder: "outbox", never: []string{ours("storage"), ours("oauth")}},
 	{folder: "feed", ours: []string{"credential"}, never: []string{"net"}},

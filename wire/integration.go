@@ -9,6 +9,10 @@ import (
 // describes; its end points come as settings.
 const ProviderCustom = "custom"
 
+// GenerateKey in place of a client key makes one; with an algorithm behind a
+// colon, "generate:ES256", one of that kind.
+const GenerateKey = "generate"
+
 // States of an integration.
 const (
 	IntegrationOK            = "ok"
@@ -23,8 +27,13 @@ type NewIntegration struct {
 	// ClientSecret is kept as it is when an existing integration is changed
 	// and none is sent.
 	ClientSecret Secret
-	Scopes       []string
-	RedirectURI  string
+	// ClientKey is a private key (PEM, a JWK, or the JSON file of a Google service
+	// account), or [GenerateKey] for a new one; kept like the secret.
+	ClientKey Secret
+	// ClientCertificate is the certificate of the key, in PEM, for mutual TLS.
+	ClientCertificate string
+	Scopes            []string
+	RedirectURI       string
 	// DisplayName is who asks for access, ScopeDescriptions say in plain words what
 	// a scope allows: for the person who connects an account. ReturnOrigins are the
 	// only ones that people are sent to afterwards.
@@ -41,6 +50,8 @@ type newIntegrationFields struct {
 	Provider     string   `json:"provider"`
 	ClientID     string   `json:"client_id"`
 	ClientSecret Secret   `json:"client_secret,omitempty"`
+	ClientKey    Secret   `json:"client_key,omitempty"`
+	Certificate  string   `json:"client_certificate,omitempty"`
 	Scopes       []string `json:"scopes,omitempty"`
 	RedirectURI  string   `json:"redirect_uri,omitempty"`
 
@@ -52,13 +63,13 @@ type newIntegrationFields struct {
 // NewIntegrationFields are the names of the fields of [NewIntegration] that
 // are not settings.
 func NewIntegrationFields() []string {
-	return []string{"provider", "client_id", "client_secret", "scopes", "redirect_uri", "display_name", "scope_descriptions", "return_origins"}
+	return []string{"provider", "client_id", "client_secret", "client_key", "client_certificate", "scopes", "redirect_uri", "display_name", "scope_descriptions", "return_origins"}
 }
 
 // MarshalJSON writes the settings beside the other fields.
 func (n NewIntegration) MarshalJSON() ([]byte, error) {
 	fixed, err := json.Marshal(newIntegrationFields{
-		Provider: n.Provider, ClientID: n.ClientID, ClientSecret: n.ClientSecret,
+		Provider: n.Provider, ClientID: n.ClientID, ClientSecret: n.ClientSecret, ClientKey: n.ClientKey, Certificate: n.ClientCertificate,
 		Scopes: n.Scopes, RedirectURI: n.RedirectURI,
 		DisplayName: n.DisplayName, ScopeDescriptions: n.ScopeDescriptions, ReturnOrigins: n.ReturnOrigins,
 	})
@@ -80,7 +91,7 @@ func (n *NewIntegration) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	*n = NewIntegration{
-		Provider: f.Provider, ClientID: f.ClientID, ClientSecret: f.ClientSecret,
+		Provider: f.Provider, ClientID: f.ClientID, ClientSecret: f.ClientSecret, ClientKey: f.ClientKey, ClientCertificate: f.Certificate,
 		Scopes: f.Scopes, RedirectURI: f.RedirectURI, Settings: settings,
 		DisplayName: f.DisplayName, ScopeDescriptions: f.ScopeDescriptions, ReturnOrigins: f.ReturnOrigins,
 	}
@@ -102,10 +113,13 @@ type Integration struct {
 
 // IntegrationInfo is all of an [Integration] but its settings.
 type IntegrationInfo struct {
-	ID                string            `json:"id"`
-	Provider          string            `json:"provider"`
-	ClientID          string            `json:"client_id"`
-	ClientSecretSet   bool              `json:"client_secret_set"`
+	ID              string `json:"id"`
+	Provider        string `json:"provider"`
+	ClientID        string `json:"client_id"`
+	ClientSecretSet bool   `json:"client_secret_set"`
+	ClientKeySet    bool   `json:"client_key_set"`
+	// ClientCertificate is in PEM; it is not secret.
+	ClientCertificate string            `json:"client_certificate,omitempty"`
 	Scopes            []string          `json:"scopes"`
 	RedirectURI       string            `json:"redirect_uri"`
 	DisplayName       string            `json:"display_name"`
@@ -119,7 +133,7 @@ type IntegrationInfo struct {
 
 func integrationInfoFields() []string {
 	return []string{
-		"id", "provider", "client_id", "client_secret_set", "scopes", "redirect_uri",
+		"id", "provider", "client_id", "client_secret_set", "client_key_set", "client_certificate", "scopes", "redirect_uri",
 		"display_name", "scope_descriptions", "return_origins", "state", "reason", "created_at", "updated_at",
 	}
 }

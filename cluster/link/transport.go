@@ -141,29 +141,7 @@ func (t *transport) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAd
 	if err != nil {
 		return nil, err
 	}
-	return bounded{p, t.port.cfg.Timing.Raft}, nil
-}
-
-// bounded is a pipeline whose messages are bounded, and how long one may wait
-// for those before it.
-//
-// Raft reads no more answers after the first that refuses entries, and ends the
-// pipeline when its sender comes back. A sender that waited just then, because
-// enough was in flight, would wait for ever: this leader would send the follower
-// nothing but heartbeats any more, by which that one knows no better, and would
-// not shut down.
-type bounded struct {
-	raft.AppendPipeline
-	limit time.Duration // the same in which an answer has to come
-}
-
-// AppendEntries sends entries. It fails, and ends the pipeline, where those
-// before are not answered in time.
-func (b bounded) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
-	cut(args)
-	late := time.AfterFunc(b.limit, func() { _ = b.Close() })
-	defer late.Stop()
-	return b.AppendPipeline.AppendEntries(args, resp)
+	return newPipeline(p), nil
 }
 
 // streamLayer is what a group's NetworkTransport sends through. It accepts

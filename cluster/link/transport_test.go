@@ -281,7 +281,6 @@ func TestClosedGroupIsRefusedAndCanBeOpenedAgain(t *testing.T) {
 	}
 }
 
-// TestCloseEndsCallsThatNobodyAnswers, on both sides.
 // TestPipelineEndsWhereRaftReadsNoMore: its sender does not wait for its reader,
 // which has gone after the first entries that were refused.
 func TestPipelineEndsWhereRaftReadsNoMore(t *testing.T) {
@@ -319,6 +318,7 @@ func TestPipelineEndsWhereRaftReadsNoMore(t *testing.T) {
 	n2.stop(t)
 }
 
+// TestCloseEndsCallsThatNobodyAnswers, on both sides.
 func TestCloseEndsCallsThatNobodyAnswers(t *testing.T) {
 	n, ca := loopback(t), authority(t)
 	n1, n2 := n.start("n1", nodePEM(t, "n1", ca), nil), n.start("n2", nodePEM(t, "n2", ca), nil)

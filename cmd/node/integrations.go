@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -68,6 +69,7 @@ type putFlags struct {
 	provider, clientID, scopes, redirectURI string
 	displayName, returnOrigins              string
 	settings                                settings
+	keyFile, generateKey, certificateFile   string
 	secretStdin, asJSON                     bool
 }
 
@@ -88,6 +90,9 @@ asked for on a terminal. If none is given, an integration that exists keeps its 
 			fs.StringVar(&o.clientID, "client-id", "", "client `id` that the provider gave")
 			fs.StringVar(&o.scopes, "scopes", "", "`scopes` to ask for, separated by commas")
 			fs.StringVar(&o.redirectURI, "redirect-uri", "", "`uri` registered at the provider")
+			fs.StringVar(&o.keyFile, "client-key-file", "", "`file` with the client's private key: PEM, a JWK, or the JSON file of a Google service account")
+			fs.StringVar(&o.generateKey, "generate-key", "", "make a client key for `algorithm` RS256, PS256, ES256 or EdDSA; its public half is at /v1/integrations/ID/jwks.json")
+			fs.StringVar(&o.certificateFile, "client-certificate-file", "", "`file` with the certificate of the client key, in PEM")
 			fs.StringVar(&o.displayName, "display-name", "", "`name` of the product that asks, for the person who connects an account")
 			fs.StringVar(&o.returnOrigins, "return-origins", "", "`origins` that people may be sent to afterwards, separated by commas")
 			fs.Var(&o.settings, "set", "`field=value` replaces a field of the catalogue entry, such as token_url=https://...; may be repeated; a value that is JSON is taken as such")
@@ -113,6 +118,30 @@ asked for on a terminal. If none is given, an integration that exists keeps its 
 	}
 }
 
+// keyAndCertificate reads the files that hold them.
+func (o *putFlags) keyAndCertificate() (key wire.Secret, certificate string, err error) {
+	switch {
+	case o.keyFile != "" && o.generateKey != "":
+		return "", "", usagef("--client-key-file and --generate-key exclude each other")
+	case o.generateKey != "":
+		key = wire.Secret(wire.GenerateKey + ":" + o.generateKey)
+	case o.keyFile != "":
+		b, err := os.ReadFile(o.keyFile)
+		if err != nil {
+			return "", "", err
+		}
+		key = wire.Secret(b)
+	}
+	if o.certificateFile != "" {
+		b, err := os.ReadFile(o.certificateFile)
+		if err != nil {
+			return "", "", err
+		}
+		certificate = string(b)
+	}
+	return key, certificate, nil
+}
+
 // integration puts together what is sent.
 func (o *putFlags) integration(in *input) (wire.NewIntegration, error) {
 	switch {
@@ -123,8 +152,13 @@ func (o *putFlags) integration(in *input) (wire.NewIntegration, error) {
 	case o.settings.wrong != nil:
 		return wire.NewIntegration{}, o.settings.wrong
 	}
+	key, certificate, err := o.keyAndCertificate()
+	if err != nil {
+		return wire.NewIntegration{}, err
+	}
 	secret, err := in.secret(secretFrom{env: envClientSecret, stdin: o.secretStdin, prompt: "client secret (empty: none, or keep the present one)"})
 	return wire.NewIntegration{
+		ClientKey: key, ClientCertificate: certificate,
 		Provider:     o.provider,
 		ClientID:     o.clientID,
 		ClientSecret: secret,

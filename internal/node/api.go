@@ -7,6 +7,7 @@ import (
 	"github.com/grantd/grantd/catalog"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/httpapi"
+	"github.com/grantd/grantd/oauth/clientkey"
 	"github.com/grantd/grantd/registry"
 	"github.com/grantd/grantd/wire"
 )
@@ -19,6 +20,7 @@ type apiIntegrations struct{ r *registry.Registry }
 // PutIntegration implements httpapi.Integrations.
 func (a apiIntegrations) PutIntegration(ctx context.Context, id string, n wire.NewIntegration) (wire.Integration, bool, error) {
 	spec := registry.IntegrationSpec{Provider: n.Provider, ClientID: n.ClientID, Scopes: n.Scopes, RedirectURI: n.RedirectURI, Overrides: n.Settings,
+		ClientKey: credential.NewSecret(n.ClientKey.Reveal()), Certificate: n.ClientCertificate,
 		DisplayName: n.DisplayName, ScopeDescriptions: n.ScopeDescriptions, ReturnOrigins: n.ReturnOrigins}
 	in, created, err := a.r.PutIntegration(ctx, id, spec, credential.NewSecret(n.ClientSecret.Reveal()))
 	if err != nil {
@@ -46,6 +48,22 @@ func (a apiIntegrations) Integrations(context.Context) ([]wire.Integration, erro
 	return out, nil
 }
 
+// PublicKeys implements httpapi.Integrations.
+func (a apiIntegrations) PublicKeys(ctx context.Context, id string) ([]byte, error) {
+	in, ok := a.r.Integration(id)
+	if !ok {
+		return nil, credential.ErrNotFound
+	}
+	keys, err := a.r.ClientKeys(ctx, in)
+	switch {
+	case err != nil:
+		return nil, err
+	case keys.Client == nil:
+		return nil, credential.ErrNotFound
+	}
+	return clientkey.PublicSet(keys.Client)
+}
+
 // DeleteIntegration implements httpapi.Integrations.
 func (a apiIntegrations) DeleteIntegration(ctx context.Context, id string) error {
 	return a.r.DeleteIntegration(ctx, id)
@@ -63,6 +81,7 @@ func wireIntegration(in *registry.Integration) wire.Integration {
 	return wire.Integration{
 		IntegrationInfo: wire.IntegrationInfo{
 			ID: in.ID, Provider: in.Provider, ClientID: in.ClientID, ClientSecretSet: in.HasSecret,
+			ClientKeySet: in.HasKey, ClientCertificate: in.Certificate,
 			Scopes: scopes, RedirectURI: in.RedirectURI, State: state,
 			DisplayName: in.DisplayName, ScopeDescriptions: in.ScopeDescriptions, ReturnOrigins: in.ReturnOrigins, Reason: in.Reason,
 			CreatedAt: wire.At(in.CreatedAt), UpdatedAt: wire.At(in.UpdatedAt),

@@ -82,7 +82,14 @@ func (p *provider) registration(ctx context.Context, r credential.TokenRequest) 
 	if err != nil {
 		return oauth.Registration{}, err
 	}
-	return oauth.Registration{Provider: &facts, ClientID: in.ClientID, ClientSecret: secret}, nil
+	keys, err := p.registry.ClientKeys(ctx, in)
+	if err != nil {
+		return oauth.Registration{}, err
+	}
+	return oauth.Registration{
+		Provider: &facts, ClientID: in.ClientID, ClientSecret: secret,
+		Key: keys.Client, Certificate: keys.Certificate, DPoPKey: keys.DPoP,
+	}, nil
 }
 
 // Refresh implements actors.Provider.
