@@ -34,6 +34,7 @@ type account struct {
 	unsettled bool
 	job       *job
 	waiters   []waiter
+	handouts  map[credential.Handout]struct{} // that stand in the history; at most maxHandouts
 
 	view view
 	// busy and pending keep the gate from passivating: work of the actor's own,
@@ -152,6 +153,8 @@ func (a *account) handle(m message) {
 		a.inquireAgain(m)
 	case offered:
 		a.offered(m)
+	case handedOut:
+		a.handedOut(m)
 	case notRevoked:
 		a.notRevoked(m)
 	}

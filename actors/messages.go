@@ -67,6 +67,11 @@ type (
 		request
 		late *lateAnswer
 	}
+	// handedOut says that an agent is about to get the token.
+	handedOut struct {
+		request
+		to credential.Handout
+	}
 	// notRevoked says that the grant could not be revoked at the provider.
 	notRevoked struct{ request }
 )

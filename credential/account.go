@@ -238,6 +238,7 @@ const (
 	WhatDisconnected      What = "disconnected"
 	WhatRevocationFailed  What = "revocation_failed"
 	WhatRefreshTokenEnds  What = "refresh_token_expiring"
+	WhatHandedOut         What = "token_handed_out"   // to an agent; Detail says to which
 	WhatLifetimeCorrected What = "lifetime_corrected" // a caller's 401 came before the assumed expiry
 )
 

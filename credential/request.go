@@ -17,6 +17,14 @@ type Token struct {
 	Replica bool
 }
 
+// Handout says that a token is about to be handed to an agent, with the key of
+// which. It stands in the account's history before the agent sees the token.
+type Handout struct {
+	Agent      string
+	Key        string // the id of the agent's API key, not the key
+	Generation uint64 // of the token
+}
+
 // Import asks for an account from credentials obtained elsewhere, or brings
 // new credentials to an account that exists.
 type Import struct {

@@ -44,7 +44,7 @@ func (a *api) createAccount(x *exchange) error {
 // account of an integration that the key does not see cannot be hidden: ids
 // are unique within a tenant.
 func (x *exchange) usable(in credential.Import) error {
-	if !x.key.SeesTenant(in.Ref.Tenant) || !x.key.SeesIntegration(in.Integration) {
+	if !x.key.SeesTenant(in.Ref.Tenant) || !x.key.SeesAccount(in.Ref) || !x.key.SeesIntegration(in.Integration) {
 		return notFound()
 	}
 	_, err := x.a.Integrations.Integration(&x.ctx, in.Integration)
@@ -121,14 +121,14 @@ func (x *exchange) limit(q *credential.Query) bool {
 		}
 		q.Tenant = x.key.Tenant
 	}
-	if x.key.Integrations == nil {
-		return true
+	if q.Integration != "" && !x.key.SeesIntegration(q.Integration) {
+		return false
 	}
-	if q.Integration != "" {
-		return x.key.SeesIntegration(q.Integration)
+	if key := x.key; key.Integrations != nil || key.Accounts != nil {
+		q.Allow = func(account credential.Account) bool {
+			return key.SeesIntegration(account.Integration) && key.SeesAccount(account.Ref)
+		}
 	}
-	key := x.key
-	q.Allow = func(account credential.Account) bool { return key.SeesIntegration(account.Integration) }
 	return true
 }
 

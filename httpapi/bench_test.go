@@ -23,6 +23,8 @@ type oneToken struct {
 	token credential.Token
 }
 
+func (o oneToken) NoteHandout(context.Context, credential.Ref, credential.Handout) error { return nil }
+
 func (o oneToken) Token(context.Context, credential.Ref, time.Duration) (credential.Token, error) {
 	return o.token, nil
 }

@@ -32,6 +32,7 @@ const (
 	readerKey  = "gk_reader"   // every tenant, tokens:read only
 	githubKey  = "gk_github"   // tenant acme, integration github only
 	acmeBoss   = "gk_acmeboss" // tenant acme, admin
+	agentKey   = "gk_agent"    // tenant acme, account gh, of agent bot
 	canary     = "canary-s3cr3t-value"
 	acmeGitHub = "/v1/accounts/acme/gh"
 )
@@ -69,6 +70,7 @@ func newWorld(t testing.TB) *world {
 	w.add(globexKey, httpapi.Key{ID: "globex", Tenant: "globex", Permissions: all})
 	w.add(readerKey, httpapi.Key{ID: "reader", Tenant: wire.All, Permissions: []string{wire.PermTokensRead}})
 	w.add(githubKey, httpapi.Key{ID: "github", Tenant: "acme", Integrations: []string{"github"}, Permissions: all})
+	w.add(agentKey, httpapi.Key{ID: "k1", Tenant: "acme", Accounts: []credential.Ref{{Tenant: "acme", ID: "gh"}}, Agent: "bot", Permissions: all})
 	w.add(acmeBoss, httpapi.Key{ID: "acmeboss", Tenant: "acme", Permissions: []string{wire.PermAdmin}})
 	for _, id := range []string{"github", "slack"} {
 		w.byID[id] = wire.Integration{IntegrationInfo: wire.IntegrationInfo{ID: id, Provider: id, ClientID: "c-" + id, State: wire.IntegrationOK}}
@@ -171,6 +173,8 @@ type fakeAccounts struct {
 	minTTL  time.Duration
 	stale   *uint64
 	last    credential.Import
+	noteErr error    // that NoteHandout fails with
+	noted   []string // the handouts
 }
 
 func (f *fakeAccounts) seed(tenant, id, integration string) {
@@ -258,6 +262,15 @@ func (f *fakeAccounts) Disconnect(_ context.Context, ref credential.Ref) (creden
 	}
 	r.State = credential.StateDisconnected
 	return r.Account, nil
+}
+
+func (f *fakeAccounts) NoteHandout(_ context.Context, ref credential.Ref, to credential.Handout) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.noteErr == nil {
+		f.noted = append(f.noted, ref.String()+" "+to.Agent+" "+to.Key)
+	}
+	return f.noteErr
 }
 
 func (f *fakeAccounts) Account(_ context.Context, ref credential.Ref) (credential.Account, error) {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/wire"
@@ -25,8 +26,8 @@ func (a *api) createKey(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if !x.key.Covers(&k) {
-		return &problem{kind: kindForbidden, detail: "This API key cannot make a key that reaches further than itself. Stay within its tenant and its integrations."}
+	if !x.key.Covers(&k) || x.key.outlivedBy(&k) {
+		return &problem{kind: kindForbidden, detail: "This API key cannot make a key that reaches further, or works longer, than itself. Stay within its tenant, its integrations, its accounts and its time."}
 	}
 	made, secret, err := a.Keys.CreateKey(&x.ctx, k)
 	if err != nil {
@@ -49,6 +50,9 @@ func keySpec(in wire.NewKey) (Key, error) {
 	if err := checkPermissions(in.Permissions); err != nil {
 		return k, err
 	}
+	if err := limitKey(&k, in, time.Now()); err != nil {
+		return k, err
+	}
 	if in.Integrations == nil || slices.Equal(in.Integrations, []string{wire.All}) {
 		return k, nil
 	}
@@ -62,6 +66,51 @@ func keySpec(in wire.NewKey) (Key, error) {
 	}
 	k.Integrations = slices.Compact(slices.Sorted(slices.Values(in.Integrations)))
 	return k, nil
+}
+
+// Bounds of what limits a key.
+const (
+	maxKeyAccounts = 100
+	minKeyTTL      = time.Second
+	maxKeyTTL      = 10 * 365 * 24 * time.Hour
+)
+
+// limitKey reads what limits a key beyond its tenant and integrations.
+func limitKey(k *Key, in wire.NewKey, now time.Time) error {
+	if in.Agent != "" {
+		if err := credential.CheckName("agent", in.Agent); err != nil {
+			return invalid("Field \"agent\" must name the agent: %s.", err)
+		}
+		k.Agent = in.Agent
+	}
+	if in.TTL != "" {
+		ttl, err := time.ParseDuration(in.TTL)
+		if err != nil || ttl < minKeyTTL || ttl > maxKeyTTL {
+			return invalid("Field \"ttl\" must be a duration from %s to %s, such as \"15m\" or \"24h\".", minKeyTTL, maxKeyTTL)
+		}
+		k.ExpiresAt = now.Add(ttl).UTC()
+	}
+	switch {
+	case in.Accounts == nil:
+		return nil
+	case len(in.Accounts) == 0:
+		return invalid("Field \"accounts\" is an empty list: such a key could see nothing. Leave the field out for all accounts in its scope.")
+	case len(in.Accounts) > maxKeyAccounts:
+		return invalid("Field \"accounts\" has %d entries; at most %d are taken.", len(in.Accounts), maxKeyAccounts)
+	}
+	for i, name := range in.Accounts {
+		ref, err := credential.ParseRef(name)
+		if err != nil {
+			return invalid("Field \"accounts[%d]\" does not name an account: %s.", i, err)
+		}
+		if in.Tenant != wire.All && in.Tenant != ref.Tenant {
+			return invalid("Field \"accounts[%d]\" names an account of another tenant than the key's.", i)
+		}
+		if !slices.Contains(k.Accounts, ref) {
+			k.Accounts = append(k.Accounts, ref)
+		}
+	}
+	return nil
 }
 
 func checkPermissions(permissions []string) error {
@@ -133,8 +182,12 @@ func keyOf(k *Key) wire.Key {
 	if integrations == nil {
 		integrations = []string{wire.All}
 	}
+	var accounts []string
+	for _, ref := range k.Accounts {
+		accounts = append(accounts, ref.String())
+	}
 	return wire.Key{
-		ID: k.ID, Name: k.Name, Tenant: k.Tenant, Integrations: integrations,
-		Permissions: listOf(k.Permissions), CreatedAt: wire.At(k.CreatedAt),
+		ID: k.ID, Name: k.Name, Tenant: k.Tenant, Integrations: integrations, Accounts: accounts, Agent: k.Agent,
+		Permissions: listOf(k.Permissions), CreatedAt: wire.At(k.CreatedAt), ExpiresAt: wire.At(k.ExpiresAt),
 	}
 }

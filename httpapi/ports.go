@@ -31,6 +31,9 @@ type Accounts interface {
 	Accounts(ctx context.Context, q credential.Query) (credential.Page, error)
 	// History returns lines numbered below, newest first; below 0: from the newest.
 	History(ctx context.Context, ref credential.Ref, below uint64, limit int) (credential.History, error)
+	// NoteHandout writes into the history that an agent is about to get a token,
+	// which it must not get where that fails.
+	NoteHandout(ctx context.Context, ref credential.Ref, to credential.Handout) error
 }
 
 // Integrations is the registry of OAuth client registrations. An id that is
@@ -107,8 +110,12 @@ type Key struct {
 	Tenant string // a tenant, or wire.All
 	// Integrations that the key is limited to; nil: every one.
 	Integrations []string
-	Permissions  []string
-	CreatedAt    time.Time
+	// Accounts that the key is limited to; nil: every one.
+	Accounts    []credential.Ref
+	Permissions []string
+	Agent       string // the name of the agent that the key is for; empty: none
+	CreatedAt   time.Time
+	ExpiresAt   time.Time // zero: never
 }
 
 // Can reports whether the key has the permission, or wire.PermAdmin, which
@@ -117,8 +124,11 @@ func (k *Key) Can(permission string) bool {
 	return slices.Contains(k.Permissions, permission) || slices.Contains(k.Permissions, wire.PermAdmin)
 }
 
-// Everywhere reports whether neither tenant nor integrations limit the key.
-func (k *Key) Everywhere() bool { return k.Tenant == wire.All && k.Integrations == nil }
+// Everywhere reports whether neither tenant nor integrations nor accounts limit
+// the key.
+func (k *Key) Everywhere() bool {
+	return k.Tenant == wire.All && k.Integrations == nil && k.Accounts == nil
+}
 
 // Scope returns the tenant that the key is limited to, or wire.All, and whether
 // it sees every integration.
@@ -127,14 +137,24 @@ func (k *Key) Scope() (tenant string, everyIntegration bool) { return k.Tenant, 
 // SeesTenant reports whether the tenant is in the key's scope.
 func (k *Key) SeesTenant(tenant string) bool { return k.Tenant == wire.All || k.Tenant == tenant }
 
+// SeesAccount reports whether the account is among those that the key is
+// limited to, if it is.
+func (k *Key) SeesAccount(ref credential.Ref) bool {
+	return k.Accounts == nil || slices.Contains(k.Accounts, ref)
+}
+
 // SeesIntegration reports whether the integration is in the key's scope.
 func (k *Key) SeesIntegration(id string) bool {
 	return k.Integrations == nil || slices.Contains(k.Integrations, id)
 }
 
-// Covers reports whether the scope of o lies within that of k.
+// Covers reports whether the scope of o lies within that of k. How long the
+// keys work is not looked at.
 func (k *Key) Covers(o *Key) bool {
 	if !k.SeesTenant(o.Tenant) {
+		return false
+	}
+	if k.Accounts != nil && (o.Accounts == nil || slices.ContainsFunc(o.Accounts, func(ref credential.Ref) bool { return !k.SeesAccount(ref) })) {
 		return false
 	}
 	if o.Integrations == nil {
@@ -142,3 +162,11 @@ func (k *Key) Covers(o *Key) bool {
 	}
 	return !slices.ContainsFunc(o.Integrations, func(id string) bool { return !k.SeesIntegration(id) })
 }
+
+// outlivedBy reports whether o works longer than k.
+func (k *Key) outlivedBy(o *Key) bool {
+	return !k.ExpiresAt.IsZero() && (o.ExpiresAt.IsZero() || o.ExpiresAt.After(k.ExpiresAt))
+}
+
+// EveryAccount reports whether single accounts do not limit the key.
+func (k *Key) EveryAccount() bool { return k.Accounts == nil }

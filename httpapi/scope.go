@@ -38,7 +38,7 @@ func (x *exchange) accountRef(permissions ...string) (credential.Ref, error) {
 		return ref, err
 	}
 	x.account = ref
-	if !x.key.SeesTenant(ref.Tenant) {
+	if !x.key.SeesTenant(ref.Tenant) || !x.key.SeesAccount(ref) {
 		return ref, notFound()
 	}
 	return ref, x.need(permissions...)

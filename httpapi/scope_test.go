@@ -43,6 +43,11 @@ func TestOutOfScopeHasTheBytesOfAbsent(t *testing.T) {
 		{name: "history of another integration", key: githubKey, method: "GET", path: "/v1/accounts/acme/sl/history", absent: "/v1/accounts/acme/none/history"},
 		{name: "refresh of another integration", key: githubKey, method: "POST", path: "/v1/accounts/acme/sl/refresh", absent: "/v1/accounts/acme/none/refresh"},
 		{name: "disconnect of another integration", key: githubKey, method: "DELETE", path: "/v1/accounts/acme/sl", absent: "/v1/accounts/acme/none"},
+		{name: "token of another account", key: agentKey, method: "GET", path: "/v1/accounts/acme/sl/token", absent: "/v1/accounts/acme/none/token"},
+		{name: "another account", key: agentKey, method: "GET", path: "/v1/accounts/acme/sl", absent: "/v1/accounts/acme/none"},
+		{name: "refresh of another account", key: agentKey, method: "POST", path: "/v1/accounts/acme/sl/refresh", absent: "/v1/accounts/acme/none/refresh"},
+		{name: "new account beside the one seen", key: agentKey, method: "POST", path: "/v1/accounts", body: newAccountBody("acme", "github"),
+			absent: "/v1/accounts", absentBody: newAccountBody("acme", "none")},
 		{name: "another integration", key: githubKey, method: "GET", path: "/v1/integrations/slack", absent: "/v1/integrations/none"},
 		{name: "list of another tenant", key: acmeKey, method: "GET", path: "/v1/accounts?tenant=globex", absent: "/v1/accounts?tenant=none"},
 		{name: "list of another integration", key: githubKey, method: "GET", path: "/v1/accounts?integration=slack", absent: "/v1/accounts?integration=none"},
@@ -130,6 +135,7 @@ func TestListsHoldOnlyWhatTheKeySees(t *testing.T) {
 		{adminKey, []string{"acme/gh", "acme/sl", "globex/gh"}},
 		{acmeKey, []string{"acme/gh", "acme/sl"}},
 		{githubKey, []string{"acme/gh"}},
+		{agentKey, []string{"acme/gh"}},
 		{globexKey, []string{"globex/gh"}},
 	} {
 		// One at a time, to go through the cursors too.
@@ -164,7 +170,7 @@ func TestATenantsAdminSeesItsKeysOnly(t *testing.T) {
 	for _, k := range list.Keys {
 		got = append(got, k.ID)
 	}
-	if want := []string{"acme", "acmeboss", "github"}; !slices.Equal(got, want) {
+	if want := []string{"acme", "acmeboss", "github", "k1"}; !slices.Equal(got, want) {
 		t.Errorf("sees %v, want %v", got, want)
 	}
 	if rec := w.call("DELETE", "/v1/keys/acme", acmeBoss, ""); rec.Code != http.StatusNoContent {

@@ -26,6 +26,12 @@ func (a *api) token(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if x.key.Agent != "" {
+		to := credential.Handout{Agent: x.key.Agent, Key: x.key.ID, Generation: t.Generation}
+		if err := a.Accounts.NoteHandout(&x.ctx, ref, to); err != nil {
+			return err
+		}
+	}
 	buf, _ := a.buffers.Get().(*tokenBuffer)
 	if buf == nil {
 		buf = &tokenBuffer{}

@@ -38,16 +38,34 @@ type storedKey struct {
 	Name         string    `json:"name,omitempty"`
 	Tenant       string    `json:"tenant"`
 	Integrations []string  `json:"integrations,omitempty"`
+	Accounts     []string  `json:"accounts,omitempty"`
+	Agent        string    `json:"agent,omitempty"`
+	ExpiresAt    time.Time `json:"expires_at,omitzero"`
 	Permissions  []string  `json:"permissions"`
-	Hash         string    `json:"sha256"`
-	CreatedAt    time.Time `json:"created_at"`
+	Hash         string    `json:"sha256,omitempty"`
+	// LimitedHash is the hash of a key that has accounts, an agent or an end. It
+	// has a name of its own so that a node of a version that does not know these
+	// limits takes the key for damaged, and not for one without them.
+	LimitedHash string    `json:"limited_sha256,omitempty"`
+	CreatedAt   time.Time `json:"created_at"`
 }
 
 func (k *Key) encode() ([]byte, error) {
-	return json.Marshal(storedKey{
+	var accounts []string
+	for _, ref := range k.Accounts {
+		accounts = append(accounts, ref.String())
+	}
+	s := storedKey{
 		Name: k.Name, Tenant: k.Tenant, Integrations: k.Integrations, Permissions: k.Permissions,
-		Hash: hex.EncodeToString(k.hash[:]), CreatedAt: k.CreatedAt,
-	})
+		Accounts: accounts, Agent: k.Agent, ExpiresAt: k.ExpiresAt,
+		CreatedAt: k.CreatedAt,
+	}
+	if hash := hex.EncodeToString(k.hash[:]); k.limited() {
+		s.LimitedHash = hash
+	} else {
+		s.Hash = hash
+	}
+	return json.Marshal(s)
 }
 
 func decodeKey(id string, b []byte) (*Key, error) {
@@ -55,8 +73,18 @@ func decodeKey(id string, b []byte) (*Key, error) {
 	if err := json.Unmarshal(b, &s); err != nil {
 		return nil, fmt.Errorf("key %s: %w", id, err)
 	}
-	k := &Key{ID: id, KeySpec: KeySpec{s.Name, s.Tenant, s.Integrations, s.Permissions}, CreatedAt: s.CreatedAt}
-	hash, err := hex.DecodeString(s.Hash)
+	k := &Key{ID: id, CreatedAt: s.CreatedAt, KeySpec: KeySpec{
+		Name: s.Name, Tenant: s.Tenant, Integrations: s.Integrations, Permissions: s.Permissions,
+		Agent: s.Agent, ExpiresAt: s.ExpiresAt,
+	}}
+	for _, name := range s.Accounts {
+		ref, err := credential.ParseRef(name)
+		if err != nil {
+			return nil, fmt.Errorf("key %s: %w", id, err)
+		}
+		k.Accounts = append(k.Accounts, ref)
+	}
+	hash, err := hex.DecodeString(cmp.Or(s.Hash, s.LimitedHash))
 	if err != nil || len(hash) != len(k.hash) {
 		return nil, fmt.Errorf("key %s: its hash is damaged", id)
 	}
@@ -104,7 +132,7 @@ func (r *Registry) Authenticate(presented string) (*Key, bool) {
 	isAdmin := subtle.ConstantTimeCompare(hash[:], admin.hash[:]) == 1
 	switch {
 	case isKey:
-		return k, true
+		return k, !k.expired(time.Now())
 	case isAdmin:
 		return admin, true
 	}
@@ -143,6 +171,7 @@ func (r *Registry) CreateKey(ctx context.Context, spec KeySpec) (*Key, credentia
 	if err := spec.check(); err != nil {
 		return nil, credential.Secret{}, err
 	}
+	r.dropExpiredKeys(ctx)
 	if r.counts.keys.Load() >= MaxKeys {
 		return nil, credential.Secret{}, invalid("%w: at most %d keys; delete some that are not used", ErrFull, MaxKeys)
 	}
@@ -155,6 +184,24 @@ func (r *Registry) CreateKey(ctx context.Context, spec KeySpec) (*Key, credentia
 		return nil, credential.Secret{}, err
 	}
 	return k, text, nil
+}
+
+// dropAtOnce is how many keys that have expired are removed when one is made:
+// more than one, so that they do not heap up, and few enough not to be felt.
+const dropAtOnce = 4
+
+// dropExpiredKeys removes some of the keys that have ended by themselves, if
+// there are any. One that cannot be removed now is tried again another time: it
+// no longer opens anything.
+func (r *Registry) dropExpiredKeys(ctx context.Context) {
+	now, left := time.Now(), dropAtOnce
+	r.keys.Range(func(_, v any) bool {
+		if k := v.(*Key); k.expired(now) {
+			_ = r.remove(ctx, prefixKey+k.ID)
+			left--
+		}
+		return left > 0
+	})
 }
 
 func newKey(id string, spec KeySpec, text credential.Secret) *Key {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/envelope"
@@ -143,6 +145,10 @@ func TestKeyWithAScopeThatCannotBeIsRefused(t *testing.T) {
 		"odd integration":     func(s *registry.KeySpec) { s.Integrations = []string{"a/b"} },
 		"many integrations":   func(s *registry.KeySpec) { s.Integrations = slices.Repeat([]string{"a"}, 2000) },
 		"long name":           func(s *registry.KeySpec) { s.Name = strings.Repeat("x", 1000) },
+		"odd agent":           func(s *registry.KeySpec) { s.Agent = "a/b" },
+		"odd account":         func(s *registry.KeySpec) { s.Accounts = []credential.Ref{{Tenant: s.Tenant}} },
+		"another's account":   func(s *registry.KeySpec) { s.Tenant, s.Accounts = "acme", []credential.Ref{{Tenant: "other", ID: "crm"}} },
+		"many accounts":       func(s *registry.KeySpec) { s.Accounts = make([]credential.Ref, 1000) },
 		"odd name":            func(s *registry.KeySpec) { s.Name = "a\x1b[2J" },
 	} {
 		s := keySpec()
@@ -216,5 +222,59 @@ func BenchmarkAuthenticate(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func TestKeyEndsWithItsTimeAndIsCleared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kv := &registrytest.KV{}
+		r := open(t, kv, nil)
+		spec := keySpec()
+		spec.Agent, spec.Accounts = "bot", []credential.Ref{{Tenant: "acme", ID: "crm"}}
+		spec.ExpiresAt = time.Now().Add(time.Minute)
+		made, text, err := r.CreateKey(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := open(t, kv, nil) // as another node reads it
+		for name, r := range map[string]*registry.Registry{"here": r, "elsewhere": other} {
+			k, ok := r.Authenticate(text.Reveal())
+			if !ok || k.Agent != "bot" || !slices.Equal(k.Accounts, spec.Accounts) || !k.ExpiresAt.Equal(spec.ExpiresAt) {
+				t.Errorf("%s it reads as %+v, %v", name, k, ok)
+			}
+		}
+		time.Sleep(time.Minute)
+		if _, ok := r.Authenticate(text.Reveal()); ok {
+			t.Error("it opens after its time")
+		}
+		if _, _, err := r.CreateKey(t.Context(), keySpec()); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := kv.Get("key/" + made.ID); !errors.Is(err, credential.ErrNotFound) {
+			t.Errorf("it was not cleared: %v", err)
+		}
+	})
+}
+
+// TestNodeThatDoesNotKnowTheLimitsTakesTheKeyForDamaged: a version that knows
+// only the hash's usual name must not open it without its limits.
+func TestNodeThatDoesNotKnowTheLimitsTakesTheKeyForDamaged(t *testing.T) {
+	kv := &registrytest.KV{}
+	r := open(t, kv, nil)
+	for name, limit := range map[string]func(*registry.KeySpec){
+		"accounts": func(s *registry.KeySpec) { s.Accounts = []credential.Ref{{Tenant: "acme", ID: "crm"}} },
+		"agent":    func(s *registry.KeySpec) { s.Agent = "bot" },
+		"an end":   func(s *registry.KeySpec) { s.ExpiresAt = time.Now().Add(time.Hour) },
+	} {
+		spec := keySpec()
+		limit(&spec)
+		k, _, err := r.CreateKey(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, _, err := kv.Get("key/" + k.ID)
+		if err != nil || strings.Contains(string(value), `"sha256"`) {
+			t.Errorf("with %s it is stored as %s, %v", name, value, err)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/wire"
@@ -15,6 +16,7 @@ const AllTenants = wire.All
 const (
 	maxKeyName         = 256
 	maxKeyIntegrations = 1000
+	maxKeyAccounts     = 100
 )
 
 // KeySpec is the scope of a key.
@@ -23,7 +25,14 @@ type KeySpec struct {
 	Tenant string // a tenant, or AllTenants
 	// Integrations that the key is limited to; empty: every one.
 	Integrations []string
-	Permissions  []string // of wire.Permissions
+	// Accounts that the key is limited to; empty: every one in the scope above.
+	Accounts    []credential.Ref
+	Permissions []string // of wire.Permissions
+	// Agent is the name of the AI agent that the key is for; empty: it is not for
+	// one. Each token that an agent is handed stands in the account's history.
+	Agent string
+	// ExpiresAt is when the key ends by itself; zero: never.
+	ExpiresAt time.Time
 }
 
 // Allows reports whether the key has a permission; wire.PermAdmin includes all.
@@ -36,6 +45,16 @@ func (s KeySpec) Allows(permission string) bool {
 func (s KeySpec) Sees(tenant, integration string) bool {
 	return (s.Tenant == AllTenants || s.Tenant == tenant) &&
 		(len(s.Integrations) == 0 || slices.Contains(s.Integrations, integration))
+}
+
+// limited reports whether the key has limits beyond tenant and integrations.
+func (s KeySpec) limited() bool {
+	return len(s.Accounts) > 0 || s.Agent != "" || !s.ExpiresAt.IsZero()
+}
+
+// expired reports whether the key has ended by itself.
+func (s KeySpec) expired(now time.Time) bool {
+	return !s.ExpiresAt.IsZero() && !now.Before(s.ExpiresAt)
 }
 
 // check says what is wrong with the scope; credential.ErrInvalid.
@@ -56,6 +75,14 @@ func (s KeySpec) check() error {
 			return invalid("%w", err)
 		}
 	}
+	if err := s.checkAccounts(); err != nil {
+		return err
+	}
+	if s.Agent != "" {
+		if err := credential.CheckName("agent", s.Agent); err != nil {
+			return invalid("%w", err)
+		}
+	}
 	if len(s.Permissions) == 0 {
 		return invalid("permissions are missing; choose from %s", strings.Join(wire.Permissions(), ", "))
 	}
@@ -67,9 +94,24 @@ func (s KeySpec) check() error {
 	return nil
 }
 
+func (s KeySpec) checkAccounts() error {
+	if len(s.Accounts) > maxKeyAccounts {
+		return invalid("a key can be limited to at most %d accounts", maxKeyAccounts)
+	}
+	for _, ref := range s.Accounts {
+		if err := ref.Validate(); err != nil {
+			return invalid("%w", err)
+		}
+		if s.Tenant != AllTenants && s.Tenant != ref.Tenant {
+			return invalid("account %s is not of the key's tenant %s", ref, s.Tenant)
+		}
+	}
+	return nil
+}
+
 // clone copies what the caller may change later.
 func (s KeySpec) clone() KeySpec {
-	s.Integrations, s.Permissions = slices.Clone(s.Integrations), slices.Clone(s.Permissions)
+	s.Integrations, s.Permissions, s.Accounts = slices.Clone(s.Integrations), slices.Clone(s.Permissions), slices.Clone(s.Accounts)
 	return s
 }
 

@@ -28,6 +28,14 @@ type NewKey struct {
 	// Integrations that the key is limited to; absent, or just [All]: every one.
 	Integrations []string `json:"integrations,omitempty"`
 	Permissions  []string `json:"permissions"`
+	// Accounts, as tenant/id, that the key is limited to; absent: every one in its
+	// tenant and integrations.
+	Accounts []string `json:"accounts,omitempty"`
+	// Agent names the AI agent that the key is for: each token that it is handed
+	// is noted in the account's history first.
+	Agent string `json:"agent,omitempty"`
+	// TTL is for how long the key works, such as "15m"; absent: until it is deleted.
+	TTL string `json:"ttl,omitempty"`
 }
 
 // Key is an API key as it is listed: its scope, and not the key itself.
@@ -37,7 +45,10 @@ type Key struct {
 	Tenant       string   `json:"tenant"`
 	Integrations []string `json:"integrations"` // ["*"]: every one
 	Permissions  []string `json:"permissions"`
+	Accounts     []string `json:"accounts,omitempty"` // absent: every one in scope
+	Agent        string   `json:"agent,omitempty"`
 	CreatedAt    Time     `json:"created_at"`
+	ExpiresAt    Time     `json:"expires_at"` // null: never
 }
 
 // CreatedKey is the answer of POST /v1/keys: the only time that the key itself

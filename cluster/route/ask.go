@@ -14,7 +14,7 @@ import (
 // repeat says what may be done about a request whose answer was lost: the
 // stream broke, or its owner does not know what became of its write.
 //
-// A token or a read changes nothing, and an offer may be made twice. A refresh
+// A token or a read changes nothing, and an offer may be made twice, as a handout may be noted twice. A refresh
 // with a stale generation comes to the same however often it is asked for: once
 // a newer generation is there, that is the answer, and while a refresh is under
 // way the second joins it, at the new owner by the claim that it finds.

@@ -31,6 +31,7 @@ type Local interface {
 	Disconnect(ctx context.Context, ref credential.Ref) (credential.Account, error)
 	Account(ctx context.Context, ref credential.Ref) (credential.Account, error)
 	History(ctx context.Context, ref credential.Ref, below uint64, limit int) (credential.History, error)
+	NoteHandout(ctx context.Context, ref credential.Ref, to credential.Handout) error
 	Offer(ctx context.Context, entry []byte) (taken bool, err error)
 
 	ReplicaToken(ctx context.Context, ref credential.Ref, minTTL time.Duration) (credential.Token, error)
@@ -47,6 +48,7 @@ type Peers interface {
 	Disconnect(ctx context.Context, node string, ref credential.Ref) (credential.Account, error)
 	Account(ctx context.Context, node string, ref credential.Ref) (credential.Account, error)
 	History(ctx context.Context, node string, ref credential.Ref, below uint64, limit int) (credential.History, error)
+	NoteHandout(ctx context.Context, node string, ref credential.Ref, to credential.Handout) error
 	Offer(ctx context.Context, node string, ref credential.Ref, entry []byte) (taken bool, err error)
 
 	ReplicaToken(ctx context.Context, node string, ref credential.Ref, minTTL time.Duration) (credential.Token, error)

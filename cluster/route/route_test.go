@@ -88,6 +88,10 @@ func (n *node) Account(ctx context.Context, _ credential.Ref) (credential.Accoun
 func (n *node) History(ctx context.Context, _ credential.Ref, _ uint64, _ int) (credential.History, error) {
 	return credential.History{Next: 7}, n.do(ctx, "history")
 }
+func (n *node) NoteHandout(context.Context, credential.Ref, credential.Handout) error { return nil }
+func (p *peers) NoteHandout(context.Context, string, credential.Ref, credential.Handout) error {
+	return nil
+}
 func (n *node) Offer(ctx context.Context, _ []byte) (bool, error) {
 	return true, n.do(ctx, "offer")
 }

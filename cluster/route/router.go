@@ -130,6 +130,22 @@ func (r *Router) Disconnect(ctx context.Context, ref credential.Ref) (credential
 	})
 }
 
+// NoteHandout has the owner write into the account's history that an agent is
+// about to get a token. No replica can stand in for it: where there is no owner,
+// agents get no tokens.
+func (r *Router) NoteHandout(ctx context.Context, ref credential.Ref, to credential.Handout) error {
+	_, err := change(ctx, r, &request[struct{}]{
+		shard: r.cfg.ShardOf(ref), repeat: twice,
+		local: func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, r.cfg.Local.NoteHandout(ctx, ref, to)
+		},
+		remote: func(ctx context.Context, node string) (struct{}, error) {
+			return struct{}{}, r.cfg.Peers.NoteHandout(ctx, node, ref, to)
+		},
+	})
+	return err
+}
+
 // Offer brings an answer from this node's journal to the owner of its account.
 func (r *Router) Offer(ctx context.Context, ref credential.Ref, entry []byte) (taken bool, err error) {
 	return change(ctx, r, &request[bool]{

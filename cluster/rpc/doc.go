@@ -38,6 +38,7 @@ type Accounts interface {
 	Account(ctx context.Context, ref credential.Ref) (credential.Account, error)
 	Accounts(ctx context.Context, q credential.Query) (credential.Page, error)
 	History(ctx context.Context, ref credential.Ref, below uint64, limit int) (credential.History, error)
+	NoteHandout(ctx context.Context, ref credential.Ref, to credential.Handout) error
 }
 
 // Owned is what a node does for accounts whose shard it owns, and says of the
@@ -50,6 +51,8 @@ type Owned interface {
 	Disconnect(ctx context.Context, ref credential.Ref) (credential.Account, error)
 	Account(ctx context.Context, ref credential.Ref) (credential.Account, error)
 	History(ctx context.Context, ref credential.Ref, below uint64, limit int) (credential.History, error)
+	// NoteHandout writes into the history that an agent is about to get a token.
+	NoteHandout(ctx context.Context, ref credential.Ref, to credential.Handout) error
 	// Offer takes an answer from the journal of another node.
 	Offer(ctx context.Context, entry []byte) (taken bool, err error)
 
@@ -142,10 +145,16 @@ type Outboxes interface {
 type Key interface {
 	Can(permission string) bool
 	SeesTenant(tenant string) bool
+	SeesAccount(ref credential.Ref) bool
 	SeesIntegration(id string) bool
 	// Scope returns the tenant that the key is limited to, or wire.All, and
 	// whether it sees every integration.
 	Scope() (tenant string, everyIntegration bool)
+	// EveryAccount reports whether single accounts do not limit the key.
+	EveryAccount() bool
+	// Agent returns the name of the agent whose key this is, and the key's id;
+	// no name: it is not an agent's.
+	Agent() (name, key string)
 }
 
 // Keys finds the key that a service presents. It does not block, and does not

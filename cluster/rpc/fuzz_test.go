@@ -48,20 +48,24 @@ func (nobody) Put(context.Context, string, uint64, []byte) (uint64, error) { ret
 func (nobody) PutAndTell(context.Context, string, uint64, []byte, []credential.Event) (uint64, error) {
 	return 0, nil
 }
-func (nobody) Emit(context.Context, ...credential.Event) error { return nil }
-func (nobody) Delete(context.Context, string, uint64) error    { return credential.ErrNotOwner }
+func (nobody) Emit(context.Context, ...credential.Event) error                       { return nil }
+func (nobody) Delete(context.Context, string, uint64) error                          { return credential.ErrNotOwner }
+func (nobody) Join(context.Context, string, []byte) ([]byte, error)                  { return nil, nil }
+func (nobody) Promise(context.Context, string, []byte) ([]byte, error)               { return nil, nil }
+func (nobody) Release(context.Context, string, []byte) ([]byte, error)               { return nil, nil }
+func (nobody) Status(context.Context, []uint16) ([]GroupStatus, error)               { return nil, nil }
+func (nobody) Authenticate(string) (Key, bool)                                       { return nobody{}, true }
+func (nobody) Can(string) bool                                                       { return true }
+func (nobody) SeesAccount(credential.Ref) bool                                       { return true }
+func (nobody) EveryAccount() bool                                                    { return false }
+func (nobody) Agent() (string, string)                                               { return "bot", "k1" }
+func (nobody) NoteHandout(context.Context, credential.Ref, credential.Handout) error { return nil }
+func (nobody) SeesTenant(string) bool                                                { return true }
+func (nobody) SeesIntegration(string) bool                                           { return true }
+func (nobody) Scope() (string, bool)                                                 { return "acme", false }
 func (nobody) Outbox(context.Context, uint16, credential.EventPos, int, time.Duration) (OutboxPage, error) {
 	return OutboxPage{}, nil
 }
-func (nobody) Join(context.Context, string, []byte) ([]byte, error)    { return nil, nil }
-func (nobody) Promise(context.Context, string, []byte) ([]byte, error) { return nil, nil }
-func (nobody) Release(context.Context, string, []byte) ([]byte, error) { return nil, nil }
-func (nobody) Status(context.Context, []uint16) ([]GroupStatus, error) { return nil, nil }
-func (nobody) Authenticate(string) (Key, bool)                         { return nobody{}, true }
-func (nobody) Can(string) bool                                         { return true }
-func (nobody) SeesTenant(string) bool                                  { return true }
-func (nobody) SeesIntegration(string) bool                             { return true }
-func (nobody) Scope() (string, bool)                                   { return "acme", false }
 
 // FuzzAnyRequestIsAnswered also shows that nothing in a message makes the
 // server panic: the fuzzer would see it.

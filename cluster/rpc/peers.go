@@ -208,6 +208,16 @@ func (p *Peers) Fate(ctx context.Context, node string, q FateQuery) (Fate, error
 	return Fate{}, strange(node)
 }
 
+// NoteHandout has the owner write into the account's history that an agent is
+// about to get a token.
+func (p *Peers) NoteHandout(ctx context.Context, node string, ref credential.Ref, to credential.Handout) error {
+	m, err := p.ask(ctx, node, &rpcpb.Request{Kind: &rpcpb.Request_Handout{Handout: &rpcpb.HandoutRequest{Ref: toRef(ref), Agent: to.Agent, Key: to.Key, Generation: to.Generation}}})
+	if err == nil && m.GetNoted() == nil {
+		err = strange(node)
+	}
+	return err
+}
+
 // Offer brings an entry of this node's journal to the owner of its account.
 func (p *Peers) Offer(ctx context.Context, node string, ref credential.Ref, entry []byte) (taken bool, err error) {
 	m, err := p.ask(ctx, node, &rpcpb.Request{Kind: &rpcpb.Request_Offer{Offer: &rpcpb.OfferRequest{Ref: toRef(ref), Entry: entry}}})

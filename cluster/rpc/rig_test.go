@@ -3,6 +3,7 @@ package rpc_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"slices"
@@ -76,6 +77,7 @@ type world struct {
 	mu       sync.Mutex
 	accounts map[credential.Ref]credential.Account
 	err      error // that everything answers; nil: none
+	noteErr  error // that a handout is answered with
 	got      []any // what was asked
 }
 
@@ -151,6 +153,10 @@ func (w *world) Disconnect(_ context.Context, ref credential.Ref) (credential.Ac
 		return credential.Account{}, err
 	}
 	return w.find(ref)
+}
+
+func (w *world) NoteHandout(_ context.Context, ref credential.Ref, to credential.Handout) error {
+	return errors.Join(w.asked(ref, to), w.noteErr)
 }
 
 func (w *world) Account(_ context.Context, ref credential.Ref) (credential.Account, error) {
@@ -239,7 +245,9 @@ func (w *world) Status(_ context.Context, groups []uint16) ([]rpc.GroupStatus, e
 // key is an API key by its scope.
 type key struct {
 	tenant       string
-	integrations []string // nil: all
+	integrations []string         // nil: all
+	accounts     []credential.Ref // nil: all
+	agent        string
 	permissions  []string
 }
 
@@ -250,7 +258,12 @@ func (k *key) SeesTenant(tenant string) bool { return k.tenant == wire.All || k.
 func (k *key) SeesIntegration(id string) bool {
 	return k.integrations == nil || slices.Contains(k.integrations, id)
 }
-func (k *key) Scope() (string, bool) { return k.tenant, k.integrations == nil }
+func (k *key) SeesAccount(ref credential.Ref) bool {
+	return k.accounts == nil || slices.Contains(k.accounts, ref)
+}
+func (k *key) EveryAccount() bool      { return k.accounts == nil }
+func (k *key) Agent() (string, string) { return k.agent, "k1" }
+func (k *key) Scope() (string, bool)   { return k.tenant, k.integrations == nil }
 
 // keys are API keys by their text.
 type keys map[string]*key
@@ -264,6 +277,7 @@ var everyKey = keys{
 	"admin":  {tenant: wire.All, permissions: []string{wire.PermAdmin}},
 	"acme":   {tenant: "acme", permissions: []string{wire.PermTokensRead, wire.PermAccountsRead, wire.PermAccountsWrite}},
 	"github": {tenant: "acme", integrations: []string{"github"}, permissions: []string{wire.PermTokensRead, wire.PermAccountsRead, wire.PermAccountsWrite}},
+	"agent":  {tenant: "acme", accounts: []credential.Ref{crm}, agent: "bot", permissions: []string{wire.PermTokensRead, wire.PermAccountsRead, wire.PermAccountsWrite}},
 	"reader": {tenant: "acme", permissions: []string{wire.PermAccountsRead}},
 }
 

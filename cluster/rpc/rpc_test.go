@@ -66,6 +66,9 @@ func calls() []call {
 		{"fate", func(ctx context.Context, p *rpc.Peers) (any, error) { return p.Fate(ctx, "n2", fate) }, []any{fate},
 			rpc.Fate{State: rpc.FateAnswered, Entry: []byte(canary), Remaining: 1500 * time.Millisecond}},
 		{"offer", func(ctx context.Context, p *rpc.Peers) (any, error) { return p.Offer(ctx, "n2", crm, []byte(canary)) }, []any{canary}, true},
+		{"handout", func(ctx context.Context, p *rpc.Peers) (any, error) {
+			return nil, p.NoteHandout(ctx, "n2", crm, credential.Handout{Agent: "bot", Key: "k1", Generation: 7})
+		}, []any{crm, credential.Handout{Agent: "bot", Key: "k1", Generation: 7}}, nil},
 		{"put", func(ctx context.Context, p *rpc.Peers) (any, error) {
 			return p.Put(ctx, "n2", "setting/x", 3, []byte(canary))
 		}, []any{"setting/x", uint64(3), canary}, uint64(9)},

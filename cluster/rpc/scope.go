@@ -47,7 +47,7 @@ func (v *Services) forService(ctx context.Context, req *rpcpb.Request) (*rpcpb.R
 		return c.history(ctx, k.History)
 	case *rpcpb.Request_List:
 		return c.list(ctx, k.List)
-	case *rpcpb.Request_ShardPage, *rpcpb.Request_ReplicaToken, *rpcpb.Request_Fate, *rpcpb.Request_Offer, *rpcpb.Request_KvPut, *rpcpb.Request_KvTell, *rpcpb.Request_KvDelete,
+	case *rpcpb.Request_ShardPage, *rpcpb.Request_ReplicaToken, *rpcpb.Request_Handout, *rpcpb.Request_Fate, *rpcpb.Request_Offer, *rpcpb.Request_KvPut, *rpcpb.Request_KvTell, *rpcpb.Request_KvDelete,
 		*rpcpb.Request_Join, *rpcpb.Request_Promise, *rpcpb.Request_Release, *rpcpb.Request_Status, *rpcpb.Request_Outbox:
 		return nil, &refusal{rpcpb.Code_CODE_FORBIDDEN, "only nodes may ask this"}
 	}
@@ -70,7 +70,7 @@ func (c caller) ref(r *rpcpb.Ref, permissions ...string) (credential.Ref, error)
 	if err := checkRef(ref); err != nil {
 		return ref, err
 	}
-	if !c.key.SeesTenant(ref.Tenant) {
+	if !c.key.SeesTenant(ref.Tenant) || !c.key.SeesAccount(ref) {
 		return ref, credential.ErrNotFound
 	}
 	return ref, c.need(permissions...)
@@ -113,7 +113,11 @@ func (c caller) token(ctx context.Context, r *rpcpb.TokenRequest) (*rpcpb.Respon
 	if err := c.sees(ctx, ref); err != nil {
 		return nil, err
 	}
-	return tokenAnswer(c.v.Routed.Token(ctx, ref, minTTL))
+	t, err := c.v.Routed.Token(ctx, ref, minTTL)
+	if agent, key := c.key.Agent(); agent != "" && err == nil {
+		err = c.v.Routed.NoteHandout(ctx, ref, credential.Handout{Agent: agent, Key: key, Generation: t.Generation})
+	}
+	return tokenAnswer(t, err)
 }
 
 func (c caller) refresh(ctx context.Context, r *rpcpb.RefreshRequest) (*rpcpb.Response, error) {
@@ -141,7 +145,7 @@ func (c caller) importAccount(ctx context.Context, r *rpcpb.ImportRequest) (*rpc
 	if err := credential.CheckFacts(in.Facts); err != nil {
 		return nil, invalid("facts: too many, too long, or with characters that cannot be")
 	}
-	if !c.key.SeesTenant(in.Ref.Tenant) || !c.key.SeesIntegration(in.Integration) || !c.v.HasIntegration(in.Integration) {
+	if !c.key.SeesTenant(in.Ref.Tenant) || !c.key.SeesAccount(in.Ref) || !c.key.SeesIntegration(in.Integration) || !c.v.HasIntegration(in.Integration) {
 		return nil, credential.ErrNotFound
 	}
 	return importAnswer(c.v.Routed.Import(ctx, in))
@@ -207,12 +211,13 @@ func (c caller) limit(q *credential.Query) bool {
 		}
 		q.Tenant = tenant
 	}
-	switch {
-	case all:
-	case q.Integration != "":
-		return c.key.SeesIntegration(q.Integration)
-	default:
-		q.Allow = func(a credential.Account) bool { return c.key.SeesIntegration(a.Integration) }
+	if q.Integration != "" && !c.key.SeesIntegration(q.Integration) {
+		return false
+	}
+	if !all || !c.key.EveryAccount() {
+		q.Allow = func(a credential.Account) bool {
+			return c.key.SeesIntegration(a.Integration) && c.key.SeesAccount(a.Ref)
+		}
 	}
 	return true
 }

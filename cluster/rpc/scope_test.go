@@ -1,6 +1,7 @@
 package rpc_test
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/grantd/grantd/cluster/rpc"
+	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/wire/rpcpb"
 )
 
@@ -85,6 +87,34 @@ func TestOutOfScopeHasTheBytesOfAbsent(t *testing.T) {
 	})
 }
 
+// TestAgentGetsATokenOnlyOnceThatIsNoted: and only of the accounts that its key
+// is limited to.
+func TestAgentGetsATokenOnlyOnceThatIsNoted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		r := newRig(t, rpc.RoleClient, w.services())
+		seen := &rpcpb.Ref{Tenant: "acme", Id: "crm"}
+		if m := r.answer(t, "agent", about["token"](seen)); m.GetToken() == nil {
+			t.Errorf("the agent's token: %v", m.GetError().GetCode())
+		}
+		if want := []any{crm, credential.Handout{Agent: "bot", Key: "k1", Generation: sample().Generation}}; !reflect.DeepEqual(w.got[len(w.got)-2:], want) {
+			t.Errorf("asked was %v, want at the end %v", w.got, want)
+		}
+		w.noteErr = credential.ErrNoQuorum
+		if m := r.answer(t, "agent", about["token"](seen)); m.GetError().GetCode() != rpcpb.Code_CODE_NO_QUORUM || m.GetToken() != nil {
+			t.Errorf("a token that could not be noted: %v", m.GetError().GetCode())
+		}
+		for name, build := range about {
+			if m := r.answer(t, "agent", build(&rpcpb.Ref{Tenant: "acme", Id: "sl"})); m.GetError().GetCode() != rpcpb.Code_CODE_NOT_FOUND {
+				t.Errorf("%s of another account: %v", name, m.GetError().GetCode())
+			}
+		}
+		if m := r.answer(t, "agent", importOf("acme", "github")); m.GetError().GetCode() != rpcpb.Code_CODE_NOT_FOUND {
+			t.Errorf("import of another account: %v", m.GetError().GetCode())
+		}
+	})
+}
+
 func TestListsShowWhatTheKeySees(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
@@ -98,6 +128,8 @@ func TestListsShowWhatTheKeySees(t *testing.T) {
 			{"acme", &rpcpb.ListRequest{Limit: 10}, 2},
 			{"acme", &rpcpb.ListRequest{Limit: 10, Tenant: "globex"}, 0},
 			{"github", &rpcpb.ListRequest{Limit: 10}, 1},
+			{"agent", &rpcpb.ListRequest{Limit: 10}, 1},
+			{"agent", &rpcpb.ListRequest{Limit: 10, Integration: "slack"}, 0},
 			{"github", &rpcpb.ListRequest{Limit: 10, Integration: "slack"}, 0},
 			{"github", &rpcpb.ListRequest{Limit: 10, Integration: "github"}, 1},
 		} {

@@ -142,6 +142,8 @@ func refOf(kind any) (credential.Ref, bool) {
 		return fromRef(k.Fate.GetRef()), true
 	case *rpcpb.Request_Offer:
 		return fromRef(k.Offer.GetRef()), true
+	case *rpcpb.Request_Handout:
+		return fromRef(k.Handout.GetRef()), true
 	}
 	return credential.Ref{}, false
 }
@@ -250,6 +252,9 @@ func (v *Services) aboutAccount(ctx context.Context, ref credential.Ref, req *rp
 	case *rpcpb.Request_Offer:
 		taken, err := v.Owned.Offer(ctx, k.Offer.GetEntry())
 		return &rpcpb.Response{Kind: &rpcpb.Response_Taken{Taken: &rpcpb.Taken{Taken: taken}}}, err
+	case *rpcpb.Request_Handout:
+		to := credential.Handout{Agent: k.Handout.GetAgent(), Key: k.Handout.GetKey(), Generation: k.Handout.GetGeneration()}
+		return &rpcpb.Response{Kind: &rpcpb.Response_Noted{Noted: &rpcpb.Noted{}}}, v.Owned.NoteHandout(ctx, ref, to)
 	case *rpcpb.Request_Fate:
 		if v.Fates == nil {
 			return nil, errNotReady

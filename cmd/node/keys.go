@@ -24,6 +24,7 @@ func keysCreate() command {
 		conn                      connection
 		n                         wire.NewKey
 		integrations, permissions string
+		accounts                  string
 		asJSON                    bool
 	)
 	return command{
@@ -34,11 +35,14 @@ func keysCreate() command {
 			fs.StringVar(&n.Tenant, "tenant", "", "`tenant` that the key is limited to, or \""+wire.All+"\" for all")
 			fs.StringVar(&integrations, "integrations", "", "`ids` of integrations that the key is limited to, separated by commas (default: all)")
 			fs.StringVar(&permissions, "permissions", "", "`permissions`, separated by commas: "+strings.Join(wire.Permissions(), ", "))
+			fs.StringVar(&accounts, "accounts", "", "`accounts`, as tenant/id, that the key is limited to, separated by commas (default: all in its scope)")
+			fs.StringVar(&n.Agent, "agent", "", "`name` of the AI agent that the key is for; what it is handed stands in the accounts' history")
+			fs.StringVar(&n.TTL, "ttl", "", "for how `long` the key works, such as 15m (default: until it is deleted)")
 			registerJSON(fs, &asJSON)
 			conn.register(fs)
 		},
 		run: func(ctx context.Context, in *input) error {
-			n.Integrations, n.Permissions = commaList(integrations), commaList(permissions)
+			n.Integrations, n.Permissions, n.Accounts = commaList(integrations), commaList(permissions), commaList(accounts)
 			if err := checkNewKey(n); err != nil {
 				return err
 			}
@@ -82,9 +86,9 @@ func keysList() command {
 	}, func(c *client.Client, _ *input) listing[wire.Key] {
 		return listing[wire.Key]{
 			member: "keys",
-			header: []string{"KEY", "NAME", "TENANT", "INTEGRATIONS", "PERMISSIONS", "CREATED"},
+			header: []string{"KEY", "NAME", "TENANT", "INTEGRATIONS", "PERMISSIONS", "AGENT", "CREATED", "EXPIRES"},
 			row: func(k wire.Key) []string {
-				return []string{k.ID, k.Name, k.Tenant, words(k.Integrations), words(k.Permissions), when(k.CreatedAt)}
+				return []string{k.ID, k.Name, k.Tenant, words(k.Integrations), words(k.Permissions), k.Agent, when(k.CreatedAt), when(k.ExpiresAt)}
 			},
 			page: func(ctx context.Context, cursor string, limit int) ([]wire.Key, string, error) {
 				p, err := c.Keys(ctx, cursor, limit)

@@ -103,7 +103,9 @@ func (a apiKeys) Authenticate(presented string) (*httpapi.Key, bool) {
 
 // CreateKey implements httpapi.Keys.
 func (a apiKeys) CreateKey(ctx context.Context, k httpapi.Key) (*httpapi.Key, credential.Secret, error) {
-	made, text, err := a.r.CreateKey(ctx, registry.KeySpec{Name: k.Name, Tenant: k.Tenant, Integrations: k.Integrations, Permissions: k.Permissions})
+	made, text, err := a.r.CreateKey(ctx, registry.KeySpec{
+		Name: k.Name, Tenant: k.Tenant, Integrations: k.Integrations, Accounts: k.Accounts, Permissions: k.Permissions, Agent: k.Agent, ExpiresAt: k.ExpiresAt,
+	})
 	if err != nil {
 		return nil, text, err
 	}
@@ -124,7 +126,10 @@ func (a apiKeys) Keys(context.Context) ([]*httpapi.Key, error) {
 func (a apiKeys) DeleteKey(ctx context.Context, id string) error { return a.r.DeleteKey(ctx, id) }
 
 func apiKey(k *registry.Key) *httpapi.Key {
-	return &httpapi.Key{ID: k.ID, Name: k.Name, Tenant: k.Tenant, Integrations: k.Integrations, Permissions: k.Permissions, CreatedAt: k.CreatedAt}
+	return &httpapi.Key{
+		ID: k.ID, Name: k.Name, Tenant: k.Tenant, Integrations: k.Integrations, Accounts: k.Accounts,
+		Permissions: k.Permissions, Agent: k.Agent, CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt,
+	}
 }
 
 // apiProviders is the catalogue, turned into the API's words once.

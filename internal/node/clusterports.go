@@ -192,3 +192,6 @@ func (k serviceKeys) Authenticate(presented string) (rpc.Key, bool) {
 }
 
 type serviceKey struct{ *httpapi.Key }
+
+// Agent implements rpc.Key.
+func (k serviceKey) Agent() (name, key string) { return k.Key.Agent, k.ID }

@@ -234,6 +234,7 @@ type Request struct {
 	//	*Request_Status
 	//	*Request_KvTell
 	//	*Request_Outbox
+	//	*Request_Handout
 	Kind          isRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -495,6 +496,15 @@ func (x *Request) GetOutbox() *OutboxRequest {
 	return nil
 }
 
+func (x *Request) GetHandout() *HandoutRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_Handout); ok {
+			return x.Handout
+		}
+	}
+	return nil
+}
+
 type isRequest_Kind interface {
 	isRequest_Kind()
 }
@@ -590,6 +600,10 @@ type Request_Outbox struct {
 	Outbox *OutboxRequest `protobuf:"bytes,43,opt,name=outbox,proto3,oneof"`
 }
 
+type Request_Handout struct {
+	Handout *HandoutRequest `protobuf:"bytes,50,opt,name=handout,proto3,oneof"`
+}
+
 func (*Request_Hello) isRequest_Kind() {}
 
 func (*Request_Cancel) isRequest_Kind() {}
@@ -634,6 +648,8 @@ func (*Request_KvTell) isRequest_Kind() {}
 
 func (*Request_Outbox) isRequest_Kind() {}
 
+func (*Request_Handout) isRequest_Kind() {}
+
 type Response struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // of the request; 0: of the stream itself
@@ -655,6 +671,7 @@ type Response struct {
 	//	*Response_Promised
 	//	*Response_Status
 	//	*Response_Outbox
+	//	*Response_Noted
 	Kind          isResponse_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -848,6 +865,15 @@ func (x *Response) GetOutbox() *Outbox {
 	return nil
 }
 
+func (x *Response) GetNoted() *Noted {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_Noted); ok {
+			return x.Noted
+		}
+	}
+	return nil
+}
+
 type isResponse_Kind interface {
 	isResponse_Kind()
 }
@@ -919,6 +945,10 @@ type Response_Outbox struct {
 	Outbox *Outbox `protobuf:"bytes,38,opt,name=outbox,proto3,oneof"`
 }
 
+type Response_Noted struct {
+	Noted *Noted `protobuf:"bytes,50,opt,name=noted,proto3,oneof"`
+}
+
 func (*Response_Hello) isResponse_Kind() {}
 
 func (*Response_GoAway) isResponse_Kind() {}
@@ -950,6 +980,8 @@ func (*Response_Promised) isResponse_Kind() {}
 func (*Response_Status) isResponse_Kind() {}
 
 func (*Response_Outbox) isResponse_Kind() {}
+
+func (*Response_Noted) isResponse_Kind() {}
 
 type ClientHello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2653,6 +2685,111 @@ func (x *Taken) GetTaken() bool {
 	return false
 }
 
+// HandoutRequest says that an agent is about to be handed a token.
+type HandoutRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ref           *Ref                   `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	Agent         string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"` // the id of the agent's API key
+	Generation    uint64                 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HandoutRequest) Reset() {
+	*x = HandoutRequest{}
+	mi := &file_rpc_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandoutRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandoutRequest) ProtoMessage() {}
+
+func (x *HandoutRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandoutRequest.ProtoReflect.Descriptor instead.
+func (*HandoutRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *HandoutRequest) GetRef() *Ref {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
+}
+
+func (x *HandoutRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *HandoutRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *HandoutRequest) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+type Noted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Noted) Reset() {
+	*x = Noted{}
+	mi := &file_rpc_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Noted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Noted) ProtoMessage() {}
+
+func (x *Noted) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Noted.ProtoReflect.Descriptor instead.
+func (*Noted) Descriptor() ([]byte, []int) {
+	return file_rpc_proto_rawDescGZIP(), []int{28}
+}
+
 type PutRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -2664,7 +2801,7 @@ type PutRequest struct {
 
 func (x *PutRequest) Reset() {
 	*x = PutRequest{}
-	mi := &file_rpc_proto_msgTypes[27]
+	mi := &file_rpc_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2676,7 +2813,7 @@ func (x *PutRequest) String() string {
 func (*PutRequest) ProtoMessage() {}
 
 func (x *PutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[27]
+	mi := &file_rpc_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2689,7 +2826,7 @@ func (x *PutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRequest.ProtoReflect.Descriptor instead.
 func (*PutRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{27}
+	return file_rpc_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PutRequest) GetKey() string {
@@ -2725,7 +2862,7 @@ type TellRequest struct {
 
 func (x *TellRequest) Reset() {
 	*x = TellRequest{}
-	mi := &file_rpc_proto_msgTypes[28]
+	mi := &file_rpc_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2737,7 +2874,7 @@ func (x *TellRequest) String() string {
 func (*TellRequest) ProtoMessage() {}
 
 func (x *TellRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[28]
+	mi := &file_rpc_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2750,7 +2887,7 @@ func (x *TellRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TellRequest.ProtoReflect.Descriptor instead.
 func (*TellRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{28}
+	return file_rpc_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TellRequest) GetPut() *PutRequest {
@@ -2783,7 +2920,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_rpc_proto_msgTypes[29]
+	mi := &file_rpc_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2795,7 +2932,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[29]
+	mi := &file_rpc_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2808,7 +2945,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{29}
+	return file_rpc_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Event) GetId() string {
@@ -2875,7 +3012,7 @@ type OutboxRequest struct {
 
 func (x *OutboxRequest) Reset() {
 	*x = OutboxRequest{}
-	mi := &file_rpc_proto_msgTypes[30]
+	mi := &file_rpc_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2887,7 +3024,7 @@ func (x *OutboxRequest) String() string {
 func (*OutboxRequest) ProtoMessage() {}
 
 func (x *OutboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[30]
+	mi := &file_rpc_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2900,7 +3037,7 @@ func (x *OutboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxRequest.ProtoReflect.Descriptor instead.
 func (*OutboxRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{30}
+	return file_rpc_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *OutboxRequest) GetGroup() uint32 {
@@ -2942,7 +3079,7 @@ type Outbox struct {
 
 func (x *Outbox) Reset() {
 	*x = Outbox{}
-	mi := &file_rpc_proto_msgTypes[31]
+	mi := &file_rpc_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2954,7 +3091,7 @@ func (x *Outbox) String() string {
 func (*Outbox) ProtoMessage() {}
 
 func (x *Outbox) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[31]
+	mi := &file_rpc_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2967,7 +3104,7 @@ func (x *Outbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outbox.ProtoReflect.Descriptor instead.
 func (*Outbox) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{31}
+	return file_rpc_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Outbox) GetFirst() uint64 {
@@ -3002,7 +3139,7 @@ type StoredEvent struct {
 
 func (x *StoredEvent) Reset() {
 	*x = StoredEvent{}
-	mi := &file_rpc_proto_msgTypes[32]
+	mi := &file_rpc_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3014,7 +3151,7 @@ func (x *StoredEvent) String() string {
 func (*StoredEvent) ProtoMessage() {}
 
 func (x *StoredEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[32]
+	mi := &file_rpc_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3027,7 +3164,7 @@ func (x *StoredEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredEvent.ProtoReflect.Descriptor instead.
 func (*StoredEvent) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{32}
+	return file_rpc_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *StoredEvent) GetPosition() uint64 {
@@ -3061,7 +3198,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_rpc_proto_msgTypes[33]
+	mi := &file_rpc_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3073,7 +3210,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[33]
+	mi := &file_rpc_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3086,7 +3223,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{33}
+	return file_rpc_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DeleteRequest) GetKey() string {
@@ -3112,7 +3249,7 @@ type Written struct {
 
 func (x *Written) Reset() {
 	*x = Written{}
-	mi := &file_rpc_proto_msgTypes[34]
+	mi := &file_rpc_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3124,7 +3261,7 @@ func (x *Written) String() string {
 func (*Written) ProtoMessage() {}
 
 func (x *Written) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[34]
+	mi := &file_rpc_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3137,7 +3274,7 @@ func (x *Written) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Written.ProtoReflect.Descriptor instead.
 func (*Written) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{34}
+	return file_rpc_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Written) GetRevision() uint64 {
@@ -3156,7 +3293,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_rpc_proto_msgTypes[35]
+	mi := &file_rpc_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3168,7 +3305,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[35]
+	mi := &file_rpc_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3181,7 +3318,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{35}
+	return file_rpc_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *JoinRequest) GetRecord() []byte {
@@ -3200,7 +3337,7 @@ type Joined struct {
 
 func (x *Joined) Reset() {
 	*x = Joined{}
-	mi := &file_rpc_proto_msgTypes[36]
+	mi := &file_rpc_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3212,7 +3349,7 @@ func (x *Joined) String() string {
 func (*Joined) ProtoMessage() {}
 
 func (x *Joined) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[36]
+	mi := &file_rpc_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3225,7 +3362,7 @@ func (x *Joined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Joined.ProtoReflect.Descriptor instead.
 func (*Joined) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{36}
+	return file_rpc_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Joined) GetAnswer() []byte {
@@ -3244,7 +3381,7 @@ type PromiseRequest struct {
 
 func (x *PromiseRequest) Reset() {
 	*x = PromiseRequest{}
-	mi := &file_rpc_proto_msgTypes[37]
+	mi := &file_rpc_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3256,7 +3393,7 @@ func (x *PromiseRequest) String() string {
 func (*PromiseRequest) ProtoMessage() {}
 
 func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[37]
+	mi := &file_rpc_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3269,7 +3406,7 @@ func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromiseRequest.ProtoReflect.Descriptor instead.
 func (*PromiseRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{37}
+	return file_rpc_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PromiseRequest) GetPromise() []byte {
@@ -3288,7 +3425,7 @@ type Promised struct {
 
 func (x *Promised) Reset() {
 	*x = Promised{}
-	mi := &file_rpc_proto_msgTypes[38]
+	mi := &file_rpc_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3300,7 +3437,7 @@ func (x *Promised) String() string {
 func (*Promised) ProtoMessage() {}
 
 func (x *Promised) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[38]
+	mi := &file_rpc_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3313,7 +3450,7 @@ func (x *Promised) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promised.ProtoReflect.Descriptor instead.
 func (*Promised) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{38}
+	return file_rpc_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Promised) GetAnswer() []byte {
@@ -3332,7 +3469,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_rpc_proto_msgTypes[39]
+	mi := &file_rpc_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3344,7 +3481,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[39]
+	mi := &file_rpc_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3357,7 +3494,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{39}
+	return file_rpc_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *StatusRequest) GetGroups() []uint32 {
@@ -3376,7 +3513,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_rpc_proto_msgTypes[40]
+	mi := &file_rpc_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3388,7 +3525,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[40]
+	mi := &file_rpc_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3401,7 +3538,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{40}
+	return file_rpc_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Status) GetGroups() []*GroupStatus {
@@ -3427,7 +3564,7 @@ type GroupStatus struct {
 
 func (x *GroupStatus) Reset() {
 	*x = GroupStatus{}
-	mi := &file_rpc_proto_msgTypes[41]
+	mi := &file_rpc_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3439,7 +3576,7 @@ func (x *GroupStatus) String() string {
 func (*GroupStatus) ProtoMessage() {}
 
 func (x *GroupStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[41]
+	mi := &file_rpc_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3452,7 +3589,7 @@ func (x *GroupStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStatus.ProtoReflect.Descriptor instead.
 func (*GroupStatus) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{41}
+	return file_rpc_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GroupStatus) GetGroup() uint32 {
@@ -3515,7 +3652,7 @@ var File_rpc_proto protoreflect.FileDescriptor
 
 const file_rpc_proto_rawDesc = "" +
 	"\n" +
-	"\trpc.proto\x12\rgrantd.rpc.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\n" +
+	"\trpc.proto\x12\rgrantd.rpc.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\n" +
 	"\n" +
 	"\aRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
@@ -3546,8 +3683,9 @@ const file_rpc_proto_rawDesc = "" +
 	"\arelease\x18( \x01(\v2\x1d.grantd.rpc.v1.PromiseRequestH\x00R\arelease\x126\n" +
 	"\x06status\x18) \x01(\v2\x1c.grantd.rpc.v1.StatusRequestH\x00R\x06status\x125\n" +
 	"\akv_tell\x18* \x01(\v2\x1a.grantd.rpc.v1.TellRequestH\x00R\x06kvTell\x126\n" +
-	"\x06outbox\x18+ \x01(\v2\x1c.grantd.rpc.v1.OutboxRequestH\x00R\x06outboxB\x06\n" +
-	"\x04kind\"\xb0\x06\n" +
+	"\x06outbox\x18+ \x01(\v2\x1c.grantd.rpc.v1.OutboxRequestH\x00R\x06outbox\x129\n" +
+	"\ahandout\x182 \x01(\v2\x1d.grantd.rpc.v1.HandoutRequestH\x00R\ahandoutB\x06\n" +
+	"\x04kind\"\xde\x06\n" +
 	"\bResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
 	"\x05hello\x18\x04 \x01(\v2\x1a.grantd.rpc.v1.ServerHelloH\x00R\x05hello\x120\n" +
@@ -3565,7 +3703,8 @@ const file_rpc_proto_rawDesc = "" +
 	"\x06joined\x18# \x01(\v2\x15.grantd.rpc.v1.JoinedH\x00R\x06joined\x125\n" +
 	"\bpromised\x18$ \x01(\v2\x17.grantd.rpc.v1.PromisedH\x00R\bpromised\x12/\n" +
 	"\x06status\x18% \x01(\v2\x15.grantd.rpc.v1.StatusH\x00R\x06status\x12/\n" +
-	"\x06outbox\x18& \x01(\v2\x15.grantd.rpc.v1.OutboxH\x00R\x06outboxB\x06\n" +
+	"\x06outbox\x18& \x01(\v2\x15.grantd.rpc.v1.OutboxH\x00R\x06outbox\x12,\n" +
+	"\x05noted\x182 \x01(\v2\x14.grantd.rpc.v1.NotedH\x00R\x05notedB\x06\n" +
 	"\x04kind\"Y\n" +
 	"\vClientHello\x12\x16\n" +
 	"\x06oldest\x18\x01 \x01(\rR\x06oldest\x12\x16\n" +
@@ -3729,7 +3868,15 @@ const file_rpc_proto_rawDesc = "" +
 	"\x03ref\x18\x01 \x01(\v2\x12.grantd.rpc.v1.RefR\x03ref\x12\x14\n" +
 	"\x05entry\x18\x02 \x01(\fR\x05entry\"\x1d\n" +
 	"\x05Taken\x12\x14\n" +
-	"\x05taken\x18\x01 \x01(\bR\x05taken\"L\n" +
+	"\x05taken\x18\x01 \x01(\bR\x05taken\"~\n" +
+	"\x0eHandoutRequest\x12$\n" +
+	"\x03ref\x18\x01 \x01(\v2\x12.grantd.rpc.v1.RefR\x03ref\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x04 \x01(\x04R\n" +
+	"generation\"\a\n" +
+	"\x05Noted\"L\n" +
 	"\n" +
 	"PutRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
@@ -3827,7 +3974,7 @@ func file_rpc_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_rpc_proto_goTypes = []any{
 	(Code)(0),                     // 0: grantd.rpc.v1.Code
 	(Fate_State)(0),               // 1: grantd.rpc.v1.Fate.State
@@ -3858,26 +4005,28 @@ var file_rpc_proto_goTypes = []any{
 	(*Fate)(nil),                  // 26: grantd.rpc.v1.Fate
 	(*OfferRequest)(nil),          // 27: grantd.rpc.v1.OfferRequest
 	(*Taken)(nil),                 // 28: grantd.rpc.v1.Taken
-	(*PutRequest)(nil),            // 29: grantd.rpc.v1.PutRequest
-	(*TellRequest)(nil),           // 30: grantd.rpc.v1.TellRequest
-	(*Event)(nil),                 // 31: grantd.rpc.v1.Event
-	(*OutboxRequest)(nil),         // 32: grantd.rpc.v1.OutboxRequest
-	(*Outbox)(nil),                // 33: grantd.rpc.v1.Outbox
-	(*StoredEvent)(nil),           // 34: grantd.rpc.v1.StoredEvent
-	(*DeleteRequest)(nil),         // 35: grantd.rpc.v1.DeleteRequest
-	(*Written)(nil),               // 36: grantd.rpc.v1.Written
-	(*JoinRequest)(nil),           // 37: grantd.rpc.v1.JoinRequest
-	(*Joined)(nil),                // 38: grantd.rpc.v1.Joined
-	(*PromiseRequest)(nil),        // 39: grantd.rpc.v1.PromiseRequest
-	(*Promised)(nil),              // 40: grantd.rpc.v1.Promised
-	(*StatusRequest)(nil),         // 41: grantd.rpc.v1.StatusRequest
-	(*Status)(nil),                // 42: grantd.rpc.v1.Status
-	(*GroupStatus)(nil),           // 43: grantd.rpc.v1.GroupStatus
-	nil,                           // 44: grantd.rpc.v1.ImportRequest.VariablesEntry
-	nil,                           // 45: grantd.rpc.v1.ImportRequest.FactsEntry
-	nil,                           // 46: grantd.rpc.v1.Account.VariablesEntry
-	nil,                           // 47: grantd.rpc.v1.Account.FactsEntry
-	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
+	(*HandoutRequest)(nil),        // 29: grantd.rpc.v1.HandoutRequest
+	(*Noted)(nil),                 // 30: grantd.rpc.v1.Noted
+	(*PutRequest)(nil),            // 31: grantd.rpc.v1.PutRequest
+	(*TellRequest)(nil),           // 32: grantd.rpc.v1.TellRequest
+	(*Event)(nil),                 // 33: grantd.rpc.v1.Event
+	(*OutboxRequest)(nil),         // 34: grantd.rpc.v1.OutboxRequest
+	(*Outbox)(nil),                // 35: grantd.rpc.v1.Outbox
+	(*StoredEvent)(nil),           // 36: grantd.rpc.v1.StoredEvent
+	(*DeleteRequest)(nil),         // 37: grantd.rpc.v1.DeleteRequest
+	(*Written)(nil),               // 38: grantd.rpc.v1.Written
+	(*JoinRequest)(nil),           // 39: grantd.rpc.v1.JoinRequest
+	(*Joined)(nil),                // 40: grantd.rpc.v1.Joined
+	(*PromiseRequest)(nil),        // 41: grantd.rpc.v1.PromiseRequest
+	(*Promised)(nil),              // 42: grantd.rpc.v1.Promised
+	(*StatusRequest)(nil),         // 43: grantd.rpc.v1.StatusRequest
+	(*Status)(nil),                // 44: grantd.rpc.v1.Status
+	(*GroupStatus)(nil),           // 45: grantd.rpc.v1.GroupStatus
+	nil,                           // 46: grantd.rpc.v1.ImportRequest.VariablesEntry
+	nil,                           // 47: grantd.rpc.v1.ImportRequest.FactsEntry
+	nil,                           // 48: grantd.rpc.v1.Account.VariablesEntry
+	nil,                           // 49: grantd.rpc.v1.Account.FactsEntry
+	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
 }
 var file_rpc_proto_depIdxs = []int32{
 	4,  // 0: grantd.rpc.v1.Request.hello:type_name -> grantd.rpc.v1.ClientHello
@@ -3894,74 +4043,77 @@ var file_rpc_proto_depIdxs = []int32{
 	13, // 11: grantd.rpc.v1.Request.replica_token:type_name -> grantd.rpc.v1.TokenRequest
 	25, // 12: grantd.rpc.v1.Request.fate:type_name -> grantd.rpc.v1.FateRequest
 	27, // 13: grantd.rpc.v1.Request.offer:type_name -> grantd.rpc.v1.OfferRequest
-	29, // 14: grantd.rpc.v1.Request.kv_put:type_name -> grantd.rpc.v1.PutRequest
-	35, // 15: grantd.rpc.v1.Request.kv_delete:type_name -> grantd.rpc.v1.DeleteRequest
-	37, // 16: grantd.rpc.v1.Request.join:type_name -> grantd.rpc.v1.JoinRequest
-	39, // 17: grantd.rpc.v1.Request.promise:type_name -> grantd.rpc.v1.PromiseRequest
-	39, // 18: grantd.rpc.v1.Request.release:type_name -> grantd.rpc.v1.PromiseRequest
-	41, // 19: grantd.rpc.v1.Request.status:type_name -> grantd.rpc.v1.StatusRequest
-	30, // 20: grantd.rpc.v1.Request.kv_tell:type_name -> grantd.rpc.v1.TellRequest
-	32, // 21: grantd.rpc.v1.Request.outbox:type_name -> grantd.rpc.v1.OutboxRequest
-	5,  // 22: grantd.rpc.v1.Response.hello:type_name -> grantd.rpc.v1.ServerHello
-	9,  // 23: grantd.rpc.v1.Response.go_away:type_name -> grantd.rpc.v1.GoAway
-	8,  // 24: grantd.rpc.v1.Response.pong:type_name -> grantd.rpc.v1.Pong
-	10, // 25: grantd.rpc.v1.Response.error:type_name -> grantd.rpc.v1.Error
-	14, // 26: grantd.rpc.v1.Response.token:type_name -> grantd.rpc.v1.Token
-	18, // 27: grantd.rpc.v1.Response.account:type_name -> grantd.rpc.v1.Account
-	17, // 28: grantd.rpc.v1.Response.imported:type_name -> grantd.rpc.v1.Imported
-	20, // 29: grantd.rpc.v1.Response.history:type_name -> grantd.rpc.v1.History
-	23, // 30: grantd.rpc.v1.Response.page:type_name -> grantd.rpc.v1.Page
-	26, // 31: grantd.rpc.v1.Response.fate:type_name -> grantd.rpc.v1.Fate
-	28, // 32: grantd.rpc.v1.Response.taken:type_name -> grantd.rpc.v1.Taken
-	36, // 33: grantd.rpc.v1.Response.written:type_name -> grantd.rpc.v1.Written
-	38, // 34: grantd.rpc.v1.Response.joined:type_name -> grantd.rpc.v1.Joined
-	40, // 35: grantd.rpc.v1.Response.promised:type_name -> grantd.rpc.v1.Promised
-	42, // 36: grantd.rpc.v1.Response.status:type_name -> grantd.rpc.v1.Status
-	33, // 37: grantd.rpc.v1.Response.outbox:type_name -> grantd.rpc.v1.Outbox
-	0,  // 38: grantd.rpc.v1.Error.code:type_name -> grantd.rpc.v1.Code
-	11, // 39: grantd.rpc.v1.Error.unavailable:type_name -> grantd.rpc.v1.Unavailable
-	12, // 40: grantd.rpc.v1.TokenRequest.ref:type_name -> grantd.rpc.v1.Ref
-	48, // 41: grantd.rpc.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
-	12, // 42: grantd.rpc.v1.RefreshRequest.ref:type_name -> grantd.rpc.v1.Ref
-	12, // 43: grantd.rpc.v1.ImportRequest.ref:type_name -> grantd.rpc.v1.Ref
-	48, // 44: grantd.rpc.v1.ImportRequest.expires_at:type_name -> google.protobuf.Timestamp
-	44, // 45: grantd.rpc.v1.ImportRequest.variables:type_name -> grantd.rpc.v1.ImportRequest.VariablesEntry
-	45, // 46: grantd.rpc.v1.ImportRequest.facts:type_name -> grantd.rpc.v1.ImportRequest.FactsEntry
-	48, // 47: grantd.rpc.v1.ImportRequest.refresh_expires_at:type_name -> google.protobuf.Timestamp
-	18, // 48: grantd.rpc.v1.Imported.account:type_name -> grantd.rpc.v1.Account
-	12, // 49: grantd.rpc.v1.Account.ref:type_name -> grantd.rpc.v1.Ref
-	48, // 50: grantd.rpc.v1.Account.expires_at:type_name -> google.protobuf.Timestamp
-	48, // 51: grantd.rpc.v1.Account.refresh_expires_at:type_name -> google.protobuf.Timestamp
-	48, // 52: grantd.rpc.v1.Account.next_refresh_at:type_name -> google.protobuf.Timestamp
-	48, // 53: grantd.rpc.v1.Account.last_refresh_at:type_name -> google.protobuf.Timestamp
-	48, // 54: grantd.rpc.v1.Account.created_at:type_name -> google.protobuf.Timestamp
-	48, // 55: grantd.rpc.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
-	46, // 56: grantd.rpc.v1.Account.variables:type_name -> grantd.rpc.v1.Account.VariablesEntry
-	47, // 57: grantd.rpc.v1.Account.facts:type_name -> grantd.rpc.v1.Account.FactsEntry
-	12, // 58: grantd.rpc.v1.HistoryRequest.ref:type_name -> grantd.rpc.v1.Ref
-	21, // 59: grantd.rpc.v1.History.lines:type_name -> grantd.rpc.v1.Line
-	48, // 60: grantd.rpc.v1.Line.at:type_name -> google.protobuf.Timestamp
-	12, // 61: grantd.rpc.v1.ListRequest.after:type_name -> grantd.rpc.v1.Ref
-	18, // 62: grantd.rpc.v1.Page.accounts:type_name -> grantd.rpc.v1.Account
-	12, // 63: grantd.rpc.v1.Page.next:type_name -> grantd.rpc.v1.Ref
-	22, // 64: grantd.rpc.v1.ShardPageRequest.list:type_name -> grantd.rpc.v1.ListRequest
-	12, // 65: grantd.rpc.v1.FateRequest.ref:type_name -> grantd.rpc.v1.Ref
-	1,  // 66: grantd.rpc.v1.Fate.state:type_name -> grantd.rpc.v1.Fate.State
-	12, // 67: grantd.rpc.v1.OfferRequest.ref:type_name -> grantd.rpc.v1.Ref
-	29, // 68: grantd.rpc.v1.TellRequest.put:type_name -> grantd.rpc.v1.PutRequest
-	31, // 69: grantd.rpc.v1.TellRequest.events:type_name -> grantd.rpc.v1.Event
-	12, // 70: grantd.rpc.v1.Event.ref:type_name -> grantd.rpc.v1.Ref
-	48, // 71: grantd.rpc.v1.Event.at:type_name -> google.protobuf.Timestamp
-	34, // 72: grantd.rpc.v1.Outbox.events:type_name -> grantd.rpc.v1.StoredEvent
-	31, // 73: grantd.rpc.v1.StoredEvent.event:type_name -> grantd.rpc.v1.Event
-	43, // 74: grantd.rpc.v1.Status.groups:type_name -> grantd.rpc.v1.GroupStatus
-	2,  // 75: grantd.rpc.v1.Actors.Exchange:input_type -> grantd.rpc.v1.Request
-	3,  // 76: grantd.rpc.v1.Actors.Exchange:output_type -> grantd.rpc.v1.Response
-	76, // [76:77] is the sub-list for method output_type
-	75, // [75:76] is the sub-list for method input_type
-	75, // [75:75] is the sub-list for extension type_name
-	75, // [75:75] is the sub-list for extension extendee
-	0,  // [0:75] is the sub-list for field type_name
+	31, // 14: grantd.rpc.v1.Request.kv_put:type_name -> grantd.rpc.v1.PutRequest
+	37, // 15: grantd.rpc.v1.Request.kv_delete:type_name -> grantd.rpc.v1.DeleteRequest
+	39, // 16: grantd.rpc.v1.Request.join:type_name -> grantd.rpc.v1.JoinRequest
+	41, // 17: grantd.rpc.v1.Request.promise:type_name -> grantd.rpc.v1.PromiseRequest
+	41, // 18: grantd.rpc.v1.Request.release:type_name -> grantd.rpc.v1.PromiseRequest
+	43, // 19: grantd.rpc.v1.Request.status:type_name -> grantd.rpc.v1.StatusRequest
+	32, // 20: grantd.rpc.v1.Request.kv_tell:type_name -> grantd.rpc.v1.TellRequest
+	34, // 21: grantd.rpc.v1.Request.outbox:type_name -> grantd.rpc.v1.OutboxRequest
+	29, // 22: grantd.rpc.v1.Request.handout:type_name -> grantd.rpc.v1.HandoutRequest
+	5,  // 23: grantd.rpc.v1.Response.hello:type_name -> grantd.rpc.v1.ServerHello
+	9,  // 24: grantd.rpc.v1.Response.go_away:type_name -> grantd.rpc.v1.GoAway
+	8,  // 25: grantd.rpc.v1.Response.pong:type_name -> grantd.rpc.v1.Pong
+	10, // 26: grantd.rpc.v1.Response.error:type_name -> grantd.rpc.v1.Error
+	14, // 27: grantd.rpc.v1.Response.token:type_name -> grantd.rpc.v1.Token
+	18, // 28: grantd.rpc.v1.Response.account:type_name -> grantd.rpc.v1.Account
+	17, // 29: grantd.rpc.v1.Response.imported:type_name -> grantd.rpc.v1.Imported
+	20, // 30: grantd.rpc.v1.Response.history:type_name -> grantd.rpc.v1.History
+	23, // 31: grantd.rpc.v1.Response.page:type_name -> grantd.rpc.v1.Page
+	26, // 32: grantd.rpc.v1.Response.fate:type_name -> grantd.rpc.v1.Fate
+	28, // 33: grantd.rpc.v1.Response.taken:type_name -> grantd.rpc.v1.Taken
+	38, // 34: grantd.rpc.v1.Response.written:type_name -> grantd.rpc.v1.Written
+	40, // 35: grantd.rpc.v1.Response.joined:type_name -> grantd.rpc.v1.Joined
+	42, // 36: grantd.rpc.v1.Response.promised:type_name -> grantd.rpc.v1.Promised
+	44, // 37: grantd.rpc.v1.Response.status:type_name -> grantd.rpc.v1.Status
+	35, // 38: grantd.rpc.v1.Response.outbox:type_name -> grantd.rpc.v1.Outbox
+	30, // 39: grantd.rpc.v1.Response.noted:type_name -> grantd.rpc.v1.Noted
+	0,  // 40: grantd.rpc.v1.Error.code:type_name -> grantd.rpc.v1.Code
+	11, // 41: grantd.rpc.v1.Error.unavailable:type_name -> grantd.rpc.v1.Unavailable
+	12, // 42: grantd.rpc.v1.TokenRequest.ref:type_name -> grantd.rpc.v1.Ref
+	50, // 43: grantd.rpc.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	12, // 44: grantd.rpc.v1.RefreshRequest.ref:type_name -> grantd.rpc.v1.Ref
+	12, // 45: grantd.rpc.v1.ImportRequest.ref:type_name -> grantd.rpc.v1.Ref
+	50, // 46: grantd.rpc.v1.ImportRequest.expires_at:type_name -> google.protobuf.Timestamp
+	46, // 47: grantd.rpc.v1.ImportRequest.variables:type_name -> grantd.rpc.v1.ImportRequest.VariablesEntry
+	47, // 48: grantd.rpc.v1.ImportRequest.facts:type_name -> grantd.rpc.v1.ImportRequest.FactsEntry
+	50, // 49: grantd.rpc.v1.ImportRequest.refresh_expires_at:type_name -> google.protobuf.Timestamp
+	18, // 50: grantd.rpc.v1.Imported.account:type_name -> grantd.rpc.v1.Account
+	12, // 51: grantd.rpc.v1.Account.ref:type_name -> grantd.rpc.v1.Ref
+	50, // 52: grantd.rpc.v1.Account.expires_at:type_name -> google.protobuf.Timestamp
+	50, // 53: grantd.rpc.v1.Account.refresh_expires_at:type_name -> google.protobuf.Timestamp
+	50, // 54: grantd.rpc.v1.Account.next_refresh_at:type_name -> google.protobuf.Timestamp
+	50, // 55: grantd.rpc.v1.Account.last_refresh_at:type_name -> google.protobuf.Timestamp
+	50, // 56: grantd.rpc.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	50, // 57: grantd.rpc.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
+	48, // 58: grantd.rpc.v1.Account.variables:type_name -> grantd.rpc.v1.Account.VariablesEntry
+	49, // 59: grantd.rpc.v1.Account.facts:type_name -> grantd.rpc.v1.Account.FactsEntry
+	12, // 60: grantd.rpc.v1.HistoryRequest.ref:type_name -> grantd.rpc.v1.Ref
+	21, // 61: grantd.rpc.v1.History.lines:type_name -> grantd.rpc.v1.Line
+	50, // 62: grantd.rpc.v1.Line.at:type_name -> google.protobuf.Timestamp
+	12, // 63: grantd.rpc.v1.ListRequest.after:type_name -> grantd.rpc.v1.Ref
+	18, // 64: grantd.rpc.v1.Page.accounts:type_name -> grantd.rpc.v1.Account
+	12, // 65: grantd.rpc.v1.Page.next:type_name -> grantd.rpc.v1.Ref
+	22, // 66: grantd.rpc.v1.ShardPageRequest.list:type_name -> grantd.rpc.v1.ListRequest
+	12, // 67: grantd.rpc.v1.FateRequest.ref:type_name -> grantd.rpc.v1.Ref
+	1,  // 68: grantd.rpc.v1.Fate.state:type_name -> grantd.rpc.v1.Fate.State
+	12, // 69: grantd.rpc.v1.OfferRequest.ref:type_name -> grantd.rpc.v1.Ref
+	12, // 70: grantd.rpc.v1.HandoutRequest.ref:type_name -> grantd.rpc.v1.Ref
+	31, // 71: grantd.rpc.v1.TellRequest.put:type_name -> grantd.rpc.v1.PutRequest
+	33, // 72: grantd.rpc.v1.TellRequest.events:type_name -> grantd.rpc.v1.Event
+	12, // 73: grantd.rpc.v1.Event.ref:type_name -> grantd.rpc.v1.Ref
+	50, // 74: grantd.rpc.v1.Event.at:type_name -> google.protobuf.Timestamp
+	36, // 75: grantd.rpc.v1.Outbox.events:type_name -> grantd.rpc.v1.StoredEvent
+	33, // 76: grantd.rpc.v1.StoredEvent.event:type_name -> grantd.rpc.v1.Event
+	45, // 77: grantd.rpc.v1.Status.groups:type_name -> grantd.rpc.v1.GroupStatus
+	2,  // 78: grantd.rpc.v1.Actors.Exchange:input_type -> grantd.rpc.v1.Request
+	3,  // 79: grantd.rpc.v1.Actors.Exchange:output_type -> grantd.rpc.v1.Response
+	79, // [79:80] is the sub-list for method output_type
+	78, // [78:79] is the sub-list for method input_type
+	78, // [78:78] is the sub-list for extension type_name
+	78, // [78:78] is the sub-list for extension extendee
+	0,  // [0:78] is the sub-list for field type_name
 }
 
 func init() { file_rpc_proto_init() }
@@ -3992,6 +4144,7 @@ func file_rpc_proto_init() {
 		(*Request_Status)(nil),
 		(*Request_KvTell)(nil),
 		(*Request_Outbox)(nil),
+		(*Request_Handout)(nil),
 	}
 	file_rpc_proto_msgTypes[1].OneofWrappers = []any{
 		(*Response_Hello)(nil),
@@ -4010,6 +4163,7 @@ func file_rpc_proto_init() {
 		(*Response_Promised)(nil),
 		(*Response_Status)(nil),
 		(*Response_Outbox)(nil),
+		(*Response_Noted)(nil),
 	}
 	file_rpc_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
@@ -4018,7 +4172,7 @@ func file_rpc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_proto_rawDesc), len(file_rpc_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   46,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
