@@ -63,12 +63,13 @@ func (a *api) events(x *exchange) error {
 }
 
 // SeesEvent reports whether an event is in the key's scope: of an account, if
-// the account is; of an integration, if the key is for all tenants.
+// the account is; of an integration, if the key is for all tenants. A key that
+// is limited to accounts sees the events of these and no others.
 func (k *Key) SeesEvent(e *credential.Event) bool {
 	if e.Ref.Tenant == "" {
-		return k.Tenant == wire.All && k.SeesIntegration(e.Integration)
+		return k.Tenant == wire.All && k.SeesIntegration(e.Integration) && k.EveryAccount()
 	}
-	return k.SeesTenant(e.Ref.Tenant) && k.SeesIntegration(e.Integration)
+	return k.SeesTenant(e.Ref.Tenant) && k.SeesAccount(e.Ref) && k.SeesIntegration(e.Integration)
 }
 
 // prefersJSON reports whether the caller names JSON and not the event stream.

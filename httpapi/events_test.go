@@ -67,6 +67,7 @@ func TestKeysSeeTheEventsInTheirScope(t *testing.T) {
 		{acmeBoss, "", "acme-gh acme-sl acme"},
 		{globexKey, "", "globex-gh"},
 		{githubKey, "", "acme-gh acme"},
+		{agentKey, "", "acme-gh"},
 		{"gk_ops", "", "acme-sl slack"},
 		{acmeKey, "&tenant=globex", ""},
 		{acmeKey, "&account=globex/gh", ""},
