@@ -59,7 +59,7 @@ unverified: true
 sources: [p.example/docs (2026-11-23)]
 ` + goodQuirks
 
-func read(text string) (*Catalog, error) {
+func readOne(text string) (*Catalog, error) {
 	return Read(fstest.MapFS{"providers/p.yaml": {Data: []byte(text)}}, "providers")
 }
 
@@ -87,7 +87,7 @@ func TestBuiltInCatalogueLoads(t *testing.T) {
 }
 
 func TestEveryFieldIsRead(t *testing.T) {
-	c, err := read(goodFile)
+	c, err := readOne(goodFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ var badFiles = []struct{ name, yaml, where, text string }{
 func TestBadFilesAreRefusedByFileLineAndField(t *testing.T) {
 	for _, tc := range badFiles {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := read(tc.yaml)
+			_, err := readOne(tc.yaml)
 			if err == nil {
 				t.Fatal("accepted")
 			}
@@ -212,7 +212,7 @@ func TestAllProblemsOfAllFilesAreTold(t *testing.T) {
 }
 
 func TestCustomIsTheEmptyProviderAndNotInTheList(t *testing.T) {
-	c, err := read(minimalFile)
+	c, err := readOne(minimalFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +237,7 @@ func FuzzFilesNeverPanicAndStayChecked(f *testing.F) {
 		f.Add(tc.yaml)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		c, err := read(text)
+		c, err := readOne(text)
 		if err != nil {
 			return
 		}

@@ -53,8 +53,8 @@ func tokenWords() []string {
 }
 
 // checkEntry says what a file must have that an override need not.
-// given tells which fields stand in it.
-func checkEntry(p Provider, given func(field string) bool) problems {
+// Only the built-in catalogue has to say where its facts are from.
+func checkEntry(p Provider, sourced bool) problems {
 	var wrong problems
 	if len(p.ID) > maxText || !idPattern.MatchString(p.ID) {
 		wrong.add("id", "must be lower-case letters, digits and inner hyphens")
@@ -68,7 +68,7 @@ func checkEntry(p Provider, given func(field string) bool) problems {
 	if p.TokenURL == "" && p.Issuer == "" {
 		wrong.add("token_url", "is missing; without it there must be an issuer, whose metadata tell it")
 	}
-	if len(p.Sources) == 0 {
+	if sourced && len(p.Sources) == 0 {
 		wrong.add("sources", "is missing; say where the facts were learned, and when")
 	}
 	for _, s := range p.Sources {
@@ -76,7 +76,7 @@ func checkEntry(p Provider, given func(field string) bool) problems {
 			wrong.add("sources", "%s", text)
 		}
 	}
-	checkSourcing(&wrong, p, given)
+	checkSourcing(&wrong, p)
 	for _, name := range slices.Sorted(maps.Keys(p.URLVariables)) {
 		if !slices.ContainsFunc(p.urls(), func(u namedURL) bool { return strings.Contains(u.value, "{"+name+"}") }) {
 			wrong.add("url_variables", "%q is in no URL; take it out", shorten(name))

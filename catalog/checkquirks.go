@@ -269,20 +269,27 @@ func checkFacts(wrong *problems, p Provider) {
 	}
 }
 
-// checkSourcing says what is wrong with what an entry says about itself. given
-// are the fields that stand in it.
-func checkSourcing(wrong *problems, p Provider, given func(field string) bool) {
+// checkSourcing says what is wrong with what an entry says about itself.
+func checkSourcing(wrong *problems, p Provider) {
+	given := func(name string) bool {
+		f, known := fieldNamed(name)
+		if !known {
+			return false
+		}
+		v, err := encode(f.at(&p))
+		return err == nil && v != nil
+	}
 	if len(p.Categories) > maxEntries || slices.ContainsFunc(p.Categories, func(s string) bool { return len(s) > 64 || !categoryPattern.MatchString(s) }) {
 		wrong.add("categories", "must be at most %d words of lower-case letters, digits and inner hyphens", maxEntries)
 	}
 	for _, name := range p.UnverifiedFields {
 		if !given(name) {
-			wrong.add("unverified_fields", "%q is no field of this file", shorten(name))
+			wrong.add("unverified_fields", "%q is no field that it has", shorten(name))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.FactSources)) {
 		if !given(name) {
-			wrong.add("fact_sources", "%q is no field of this file", shorten(name))
+			wrong.add("fact_sources", "%q is no field that it has", shorten(name))
 		}
 		if text := wrongSource(p.FactSources[name]); text != "" {
 			wrong.add("fact_sources", "%s", text)

@@ -18,6 +18,7 @@ type field struct {
 func fields() []field {
 	all := []field{
 		{"id", true, func(p *Provider) any { return &p.ID }},
+		{"extends", true, func(p *Provider) any { return &p.Extends }},
 		{"name", true, func(p *Provider) any { return &p.Name }},
 		{"authorization_url", false, func(p *Provider) any { return &p.AuthorizationURL }},
 		{"token_url", false, func(p *Provider) any { return &p.TokenURL }},

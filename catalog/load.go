@@ -26,11 +26,24 @@ type Catalog struct {
 
 // Load reads the catalogue that is built into the program. An error means that
 // a file in it is wrong; it names file, line and field.
-func Load() (*Catalog, error) { return Read(embedded, "providers") }
+func Load() (*Catalog, error) {
+	c, err := Read(embedded, "providers")
+	if err != nil {
+		return nil, err
+	}
+	for id, p := range c.byID {
+		p.Origin = Builtin
+		c.byID[id] = p
+	}
+	return c, nil
+}
 
 // Read reads a catalogue from the files *.yaml of a directory. All problems of
 // all files are in the error, each a *[FieldError].
-func Read(fsys fs.FS, dir string) (*Catalog, error) {
+func Read(fsys fs.FS, dir string) (*Catalog, error) { return read(fsys, dir, nil) }
+
+// read reads files that lie over the catalogue below; nil: there is none.
+func read(fsys fs.FS, dir string, below *Catalog) (*Catalog, error) {
 	files, err := fs.Glob(fsys, path.Join(dir, "*.yaml"))
 	if err != nil {
 		return nil, fmt.Errorf("catalogue: %w", err)
@@ -42,7 +55,7 @@ func Read(fsys fs.FS, dir string) (*Catalog, error) {
 		if err != nil {
 			return nil, fmt.Errorf("catalogue: %w", err)
 		}
-		p, bad := parse(name, data)
+		p, bad := parse(name, data, below)
 		wrong = append(wrong, bad...)
 		c.byID[p.ID] = p
 	}
@@ -74,11 +87,11 @@ func (c *Catalog) List() []Provider {
 
 // parse reads one file. The name of the file, less ".yaml", has to be the id,
 // so that no id can stand twice.
-func parse(file string, data []byte) (Provider, problems) {
-	r := reader{file: file, lines: map[string]int{}}
+func parse(file string, data []byte, below *Catalog) (Provider, problems) {
+	r := reader{file: file, below: below, lines: map[string]int{}}
 	r.document(data)
 	if len(r.wrong) == 0 {
-		bad := append(check(r.p), checkEntry(r.p, func(field string) bool { return r.lines[field] > 0 })...)
+		bad := append(check(r.p), checkEntry(r.p, below == nil)...)
 		if want := strings.TrimSuffix(path.Base(file), ".yaml"); r.p.ID != want {
 			bad.add("id", "must be the name of the file, %s", want)
 		}
@@ -93,6 +106,7 @@ func parse(file string, data []byte) (Provider, problems) {
 // reader puts a YAML document into a Provider and remembers the line of each field.
 type reader struct {
 	file  string
+	below *Catalog // what the document can extend; nil: nothing
 	p     Provider
 	lines map[string]int
 	wrong problems
@@ -117,6 +131,16 @@ func (r *reader) document(data []byte) {
 	}
 	pairs := doc.Content[0].Content
 	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i].Value != "extends" {
+			continue
+		}
+		var err error
+		if r.p, err = r.below.extended(pairs[i+1].Value); err != nil {
+			r.problem(pairs[i].Line, "extends", "%s", err)
+			return
+		}
+	}
+	for i := 0; i+1 < len(pairs); i += 2 {
 		r.field(pairs[i], pairs[i+1])
 	}
 }
@@ -137,7 +161,7 @@ func (r *reader) field(key, value *yaml.Node) {
 		err = errors.New("has no value; take the line out")
 	}
 	if err == nil {
-		err = decode(raw, f.at(&r.p))
+		err = put(&r.p, f, raw)
 	}
 	if err != nil {
 		r.problem(key.Line, f.name, "%s", err)

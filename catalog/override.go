@@ -30,13 +30,8 @@ func Override(p Provider, settings map[string]json.RawMessage) (Provider, error)
 			wrong.add(name, "describes the catalogue's entry and cannot be replaced")
 			continue
 		}
-		before := p.URLVariables
-		if err := decode(settings[name], f.at(&p)); err != nil {
+		if err := put(&p, f, settings[name]); err != nil {
 			wrong.add(name, "%s", err)
-			continue
-		}
-		if name == "url_variables" {
-			p.URLVariables = overlay(before, p.URLVariables)
 		}
 	}
 	if wrong == nil {
@@ -46,6 +41,18 @@ func Override(p Provider, settings map[string]json.RawMessage) (Provider, error)
 		return Provider{}, err
 	}
 	return p, nil
+}
+
+// put sets a field. url_variables are laid over those that are there.
+func put(p *Provider, f field, raw json.RawMessage) error {
+	before := p.URLVariables
+	if err := decode(raw, f.at(p)); err != nil {
+		return err
+	}
+	if f.name == "url_variables" && len(before) > 0 {
+		p.URLVariables = overlay(before, p.URLVariables)
+	}
+	return nil
 }
 
 func overlay(under, over map[string]string) map[string]string {

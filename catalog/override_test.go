@@ -23,7 +23,7 @@ func settings(pairs ...string) map[string]json.RawMessage {
 
 func base(t *testing.T) Provider {
 	t.Helper()
-	c, err := read(goodFile)
+	c, err := readOne(goodFile)
 	if err != nil {
 		t.Fatal(err)
 	}

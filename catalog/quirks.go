@@ -150,8 +150,21 @@ type FactsRequest struct {
 	Fields   map[string]string `json:"fields"` // names of facts and their paths
 }
 
+// Origin says where an entry is from. It is not a field of it.
+type Origin string
+
+// The origins, each over the one before.
+const (
+	Builtin Origin = "builtin" // part of the program
+	Folder  Origin = "folder"  // the operator's own folder
+	API     Origin = "api"     // the operator, by the API
+)
+
 // Sourcing is what is known of the entry itself.
 type Sourcing struct {
+	Origin  Origin
+	Extends string // the entry below from which it has what it does not say itself
+
 	Categories       []string // what the provider is for
 	Unverified       bool     // rests on one source, and may be stale
 	UnverifiedFields []string // doubtful, where not all of the entry is

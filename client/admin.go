@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"net/url"
 
 	"github.com/grantd/grantd/wire"
@@ -53,6 +54,19 @@ func (c *Client) Providers(ctx context.Context, cursor string, limit int) (wire.
 // Provider returns one entry of the catalogue.
 func (c *Client) Provider(ctx context.Context, id string) (wire.Provider, error) {
 	return call[wire.Provider](ctx, c, "GET", "/v1/providers/"+url.PathEscape(id), nil, nil)
+}
+
+// PutProvider makes or replaces an entry of the catalogue, of fields by the
+// names that its files have.
+func (c *Client) PutProvider(ctx context.Context, id string, fields map[string]json.RawMessage) (wire.Provider, error) {
+	return call[wire.Provider](ctx, c, "PUT", "/v1/providers/"+url.PathEscape(id), nil, fields)
+}
+
+// DeleteProvider takes away an entry that was defined by the API; the one below
+// it, if there is one, counts again.
+func (c *Client) DeleteProvider(ctx context.Context, id string) error {
+	_, err := call[struct{}](ctx, c, "DELETE", "/v1/providers/"+url.PathEscape(id), nil, nil)
+	return err
 }
 
 // Cluster returns nodes and shards as the answering node sees them.

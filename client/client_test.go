@@ -53,6 +53,11 @@ func TestCallsAreTheDocumentedRequests(t *testing.T) {
 		{"GET /v1/keys", func(c *client.Client) error { _, err := c.Keys(ctx, "", 0); return err }},
 		{"DELETE /v1/keys/k", func(c *client.Client) error { return c.DeleteKey(ctx, "k") }},
 		{"GET /v1/providers?cursor=x", func(c *client.Client) error { _, err := c.Providers(ctx, "x", 0); return err }},
+		{`PUT /v1/providers/own {"name":"Own"}`, func(c *client.Client) error {
+			_, err := c.PutProvider(ctx, "own", map[string]json.RawMessage{"name": json.RawMessage(`"Own"`)})
+			return err
+		}},
+		{"DELETE /v1/providers/own", func(c *client.Client) error { return c.DeleteProvider(ctx, "own") }},
 		{"GET /v1/providers/github", func(c *client.Client) error { _, err := c.Provider(ctx, "github"); return err }},
 		{"GET /v1/cluster", func(c *client.Client) error { _, err := c.Cluster(ctx); return err }},
 		{"DELETE /v1/cluster/nodes/n%2F1", func(c *client.Client) error { _, err := c.RemoveNode(ctx, "n/1"); return err }},

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -89,7 +91,7 @@ func newWorld(t testing.TB) *world {
 
 func (w *world) new(reg prometheus.Registerer) http.Handler {
 	return httpapi.New(httpapi.Deps{
-		Accounts: w.fakeAccounts, Integrations: w.fakeIntegrations, Keys: w.fakeKeys, Providers: catalogue{}, Events: w.feed, Connect: w.fakeConnect,
+		Accounts: w.fakeAccounts, Integrations: w.fakeIntegrations, Keys: w.fakeKeys, Providers: &catalogue{}, Events: w.feed, Connect: w.fakeConnect,
 		Cluster: func(context.Context) (wire.Cluster, error) {
 			if w.panics != nil {
 				panic(w.panics)
@@ -434,23 +436,57 @@ func (f *fakeKeys) DeleteKey(_ context.Context, id string) error {
 	return credential.ErrNotFound
 }
 
-// catalogue knows two providers.
-type catalogue struct{}
-
-func (catalogue) Providers() []wire.Provider {
-	return []wire.Provider{
-		{ID: "github", Name: "GitHub", TokenURL: "https://github.com/login/oauth/access_token", RateLimit: &wire.RateLimit{RequestsPerSecond: 5}},
-		{ID: "slack", Name: "Slack", RefreshRotation: "rotating", TerminalErrors: []string{"token_revoked"}},
-	}
+// catalogue knows two providers, and those that were put.
+type catalogue struct {
+	mu  sync.Mutex
+	own map[string]wire.Provider
 }
 
-func (c catalogue) Provider(id string) (wire.Provider, bool) {
+func (c *catalogue) Providers() []wire.Provider {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := []wire.Provider{
+		{ID: "github", Name: "GitHub", Origin: "builtin", TokenURL: "https://github.com/login/oauth/access_token", RateLimit: &wire.RateLimit{RequestsPerSecond: 5}},
+		{ID: "slack", Name: "Slack", Origin: "builtin", RefreshRotation: "rotating", TerminalErrors: []string{"token_revoked"}},
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.own)) {
+		list = append(list, c.own[id])
+	}
+	return list
+}
+
+func (c *catalogue) Provider(id string) (wire.Provider, bool) {
 	for _, p := range c.Providers() {
 		if p.ID == id {
 			return p, true
 		}
 	}
 	return wire.Provider{}, false
+}
+
+func (c *catalogue) PutProvider(_ context.Context, id string, fields map[string]json.RawMessage) (wire.Provider, bool, error) {
+	var name string
+	if json.Unmarshal(fields["name"], &name) != nil || fields["origin"] != nil {
+		return wire.Provider{}, false, credential.ErrInvalid
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, had := c.own[id]
+	if c.own == nil {
+		c.own = map[string]wire.Provider{}
+	}
+	c.own[id] = wire.Provider{ID: id, Name: name, Origin: "api"}
+	return c.own[id], !had, nil
+}
+
+func (c *catalogue) DeleteProvider(_ context.Context, id string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, had := c.own[id]; !had {
+		return credential.ErrNotFound
+	}
+	delete(c.own, id)
+	return nil
 }
 
 var errSomething = errors.New("something broke")

@@ -224,6 +224,15 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 	do("GET", "/v1/providers", acmeKey, "")
 	do("GET", "/v1/providers/slack", acmeKey, "")
 	do("GET", "/v1/providers/none", acmeKey, "")
+	for range 2 {
+		do("PUT", "/v1/providers/own", adminKey, `{"name":"Own","origin":"api","token_url":"https://own.example/token"}`)
+	}
+	do("PUT", "/v1/providers/own", adminKey, `{"name":7}`)
+	do("PUT", "/v1/providers/own", acmeKey, `{"name":"Own"}`)
+	do("GET", "/v1/providers/own", acmeKey, "")
+	for range 2 {
+		do("DELETE", "/v1/providers/own", adminKey, "")
+	}
 	do("GET", "/v1/cluster", adminKey, "")
 	do("GET", "/v1/cluster", "", "")
 	for range 3 {
@@ -288,7 +297,7 @@ func TestTheDocumentKnowsTheCatalogue(t *testing.T) {
 	for name, own := range map[string][]string{
 		"NewIntegration": wire.NewIntegrationFields(),
 		"Integration":    {"id", "provider", "client_id", "client_secret_set", "client_key_set", "client_certificate", "scopes", "redirect_uri", "display_name", "scope_descriptions", "return_origins", "state", "reason", "created_at", "updated_at"},
-		"Provider":       {"id", "name", "docs_url", "categories", "unverified", "unverified_fields", "sources", "fact_sources"},
+		"Provider":       {"id", "name", "origin", "extends", "docs_url", "categories", "unverified", "unverified_fields", "sources", "fact_sources"},
 	} {
 		got := slices.Sorted(maps.Keys(schemas[name].Value.Properties))
 		want := append(catalog.Fields(), own...)

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -67,11 +68,17 @@ type Keys interface {
 	DeleteKey(ctx context.Context, id string) error
 }
 
-// Providers is the catalogue.
+// Providers is the catalogue. Errors: credential.ErrInvalid with a reason for
+// people, credential.ErrNotFound, and those of the store.
 type Providers interface {
 	Provider(id string) (wire.Provider, bool)
 	// Providers returns all of them in order of id; the slice is not changed.
 	Providers() []wire.Provider
+	// PutProvider makes or replaces an entry, by the names of the catalogue's
+	// fields. created: there was none by the API.
+	PutProvider(ctx context.Context, id string, fields map[string]json.RawMessage) (p wire.Provider, created bool, err error)
+	// DeleteProvider takes away one that was defined by the API.
+	DeleteProvider(ctx context.Context, id string) error
 }
 
 // Events is the event stream of the whole cluster. Errors are those of package

@@ -50,6 +50,8 @@ func (a *api) routes() []*route {
 
 		{method: "GET", path: "/v1/providers", handle: a.listProviders},
 		{method: "GET", path: "/v1/providers/{id}", handle: a.getProvider},
+		{method: "PUT", path: "/v1/providers/{id}", audit: true, handle: a.putProvider},
+		{method: "DELETE", path: "/v1/providers/{id}", audit: true, handle: a.deleteProvider},
 		{method: "GET", path: "/v1/cluster", handle: a.cluster},
 		{method: "DELETE", path: "/v1/cluster/nodes/{id}", audit: true, handle: a.removeNode},
 

@@ -98,6 +98,9 @@ func TestPermissionsAreNeeded(t *testing.T) {
 		{readerKey, "GET", "/v1/integrations", "", 403, "forbidden"},
 		{readerKey, "GET", "/v1/providers", "", 200, ""},
 		{acmeKey, "PUT", "/v1/integrations/github", `{"provider":"github","client_id":"x"}`, 403, "forbidden"},
+		{acmeKey, "PUT", "/v1/providers/own", `{"name":"Own"}`, 403, "forbidden"},
+		{acmeBoss, "PUT", "/v1/providers/own", `{"name":"Own"}`, 403, "forbidden"}, // shared by all tenants
+		{acmeBoss, "DELETE", "/v1/providers/own", "", 403, "forbidden"},
 		{acmeKey, "GET", "/v1/cluster", "", 403, "forbidden"},
 		{acmeKey, "POST", "/v1/keys", `{"tenant":"acme","permissions":["proxy"]}`, 403, "forbidden"},
 		{acmeKey, "GET", "/v1/keys", "", 403, "forbidden"},

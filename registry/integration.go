@@ -158,7 +158,7 @@ func (r *Registry) decodeIntegration(id string, b []byte) (*Integration, error) 
 
 // resolve lays the overrides over the catalogue's facts and checks the result.
 func (r *Registry) resolve(spec IntegrationSpec) (catalog.Provider, error) {
-	facts, ok := r.catalog.Get(spec.Provider)
+	facts, ok := r.Provider(spec.Provider)
 	if !ok {
 		return catalog.Provider{}, fmt.Errorf("provider: the catalogue has no such provider; use one of GET /v1/providers, or %q with its own end points", catalog.Custom)
 	}

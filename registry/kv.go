@@ -40,6 +40,7 @@ const (
 	prefixIntegration = "integration/"
 	prefixKey         = "key/"
 	prefixKeyset      = "keyset/"
+	prefixProvider    = "provider/"
 	prefixSetting     = "setting/"
 )
 

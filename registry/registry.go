@@ -56,7 +56,8 @@ type Registry struct {
 	// change costs the same whether there are ten or 100,000.
 	integrations sync.Map // id -> *Integration
 	keys         sync.Map // id -> *Key
-	counts       struct{ integrations, keys atomic.Int64 }
+	providers    sync.Map // id -> *provider, those defined by the API
+	counts       struct{ integrations, keys, providers atomic.Int64 }
 	nobody       *Key // has the hash of no text that anybody has
 
 	// One goroutine copies keys from the store to memory, so that an older
@@ -114,7 +115,7 @@ func (r *Registry) mark(keys []string) bool {
 	defer r.mu.Unlock()
 	r.all = r.all || keys == nil
 	for _, k := range keys {
-		if strings.HasPrefix(k, prefixIntegration) || strings.HasPrefix(k, prefixKey) {
+		if strings.HasPrefix(k, prefixIntegration) || strings.HasPrefix(k, prefixKey) || strings.HasPrefix(k, prefixProvider) {
 			r.dirty[k] = struct{}{}
 		}
 	}
@@ -204,7 +205,8 @@ func (r *Registry) read(key string) error {
 
 func (r *Registry) readAll() error {
 	seen := make(map[string]struct{})
-	for _, prefix := range []string{prefixIntegration, prefixKey} {
+	// Providers come first: integrations go by them.
+	for _, prefix := range []string{prefixProvider, prefixIntegration, prefixKey} {
 		err := r.kv.Scan(prefix, func(key string, value []byte, rev uint64) error {
 			seen[key] = struct{}{}
 			r.remember(key, value, rev)
@@ -222,6 +224,7 @@ func (r *Registry) readAll() error {
 			return true
 		})
 	}
+	forget(prefixProvider, &r.providers)
 	forget(prefixIntegration, &r.integrations)
 	forget(prefixKey, &r.keys)
 	return nil
@@ -233,6 +236,8 @@ func (r *Registry) remember(key string, value []byte, rev uint64) {
 	var err error
 	if id, ok := strings.CutPrefix(key, prefixKey); ok {
 		err = r.rememberKey(id, value, rev)
+	} else if id, ok := strings.CutPrefix(key, prefixProvider); ok {
+		err = r.rememberProvider(id, value, rev)
 	} else {
 		err = r.rememberIntegration(strings.TrimPrefix(key, prefixIntegration), value, rev)
 	}
@@ -261,16 +266,26 @@ func (r *Registry) rememberIntegration(id string, value []byte, rev uint64) erro
 	case rev == 0:
 		swap(&r.integrations, id, nil, &r.counts.integrations)
 	default:
-		in, err := r.decodeIntegration(id, value)
-		if err != nil {
-			return err
-		}
-		if in.unusable {
-			r.log.Error("integration cannot be used", "integration", id, "reason", in.Reason)
-		}
-		in.rev = rev
-		swap(&r.integrations, id, in, &r.counts.integrations)
+		return r.takeIntegration(id, value, rev)
 	}
+	if r.changed != nil {
+		r.changed(id)
+	}
+	return nil
+}
+
+// takeIntegration puts an integration into memory, resolved by what is known of
+// its provider now.
+func (r *Registry) takeIntegration(id string, value []byte, rev uint64) error {
+	in, err := r.decodeIntegration(id, value)
+	if err != nil {
+		return err
+	}
+	if in.unusable {
+		r.log.Error("integration cannot be used", "integration", id, "reason", in.Reason)
+	}
+	in.rev = rev
+	swap(&r.integrations, id, in, &r.counts.integrations)
 	if r.changed != nil {
 		r.changed(id)
 	}

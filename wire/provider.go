@@ -3,7 +3,11 @@ package wire
 // Provider is a catalogue entry: what is known of one authorization server. A
 // field that is absent is not known. Times are in seconds.
 type Provider struct {
-	ID   string `json:"id"`
+	ID string `json:"id"`
+	// Origin is where the entry is from: builtin, folder (the operator's own) or
+	// api; Extends, from which entry below it has what it does not say itself.
+	Origin  string `json:"origin"`
+	Extends string `json:"extends,omitempty"`
 	Name string `json:"name"`
 
 	AuthorizationURL string `json:"authorization_url,omitempty"`

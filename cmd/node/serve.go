@@ -82,6 +82,9 @@ func checkConfig(in *input, c config.Config, warnings []string) error {
 	if err := node.CheckIdentity(c); err != nil {
 		return err
 	}
+	if err := node.CheckCatalog(c); err != nil {
+		return err
+	}
 	_, err := fmt.Fprintln(in.Stdout, "The configuration is right.")
 	return err
 }

@@ -25,6 +25,7 @@ type Config struct {
 	HTTP     HTTP
 	Cluster  Cluster
 	Seal     Seal
+	Catalog  Catalog
 	Auth     Auth
 	Log      Log
 	Refresh  Refresh
@@ -103,6 +104,15 @@ type Seal struct {
 	// KEK is file://PATH, aws-kms://, gcp-kms:// or hcvault://. A key file is
 	// created on the first start. Default file://DATA_DIR/kek.json.
 	KEK string
+}
+
+// Catalog says where the operator's own entries of the catalogue of providers
+// are.
+type Catalog struct {
+	// Dir is a folder of files *.yaml, each an entry that replaces or extends one
+	// that is built in, or is a new one; every node of a cluster has the same.
+	// Empty: there is none.
+	Dir string
 }
 
 // Auth says who may administer the node.

@@ -50,6 +50,7 @@ func (c *Config) keys() []key {
 		{"cluster.replica_after", &c.Cluster.ReplicaAfter, "a replica may answer with a fresh token when the shard's owner has not after this"},
 
 		{"seal.kek", &c.Seal.KEK, "key-encryption key: file://PATH (created on first start), aws-kms://, gcp-kms:// or hcvault:// (empty: kek.json in data_dir)"},
+		{"catalog.dir", &c.Catalog.Dir, "folder of files *.yaml that replace, extend or add providers (empty: none); the same on every node"},
 		{"auth.admin_key_file", &c.Auth.AdminKeyFile, "file of the API key that may do everything (empty: admin.key in data_dir)"},
 
 		{"log.level", &c.Log.Level, "debug, info, warn or error"},

@@ -132,36 +132,66 @@ func apiKey(k *registry.Key) *httpapi.Key {
 	}
 }
 
-// apiProviders is the catalogue, turned into the API's words once.
+// apiProviders is the catalogue. What is built in or in the folder is turned
+// into the API's words once.
 type apiProviders struct {
-	all  []wire.Provider
-	byID map[string]wire.Provider
+	r     *registry.Registry
+	below map[string]wire.Provider
 }
 
-func newAPIProviders(c *catalog.Catalog) apiProviders {
-	p := apiProviders{byID: make(map[string]wire.Provider)}
+func newAPIProviders(r *registry.Registry, c *catalog.Catalog) apiProviders {
+	p := apiProviders{r: r, below: make(map[string]wire.Provider)}
 	for _, facts := range c.List() {
-		w := wireProvider(facts)
-		p.all = append(p.all, w)
-		p.byID[w.ID] = w
+		p.below[facts.ID] = wireProvider(facts)
 	}
 	return p
 }
 
 // Provider implements httpapi.Providers.
 func (p apiProviders) Provider(id string) (wire.Provider, bool) {
-	w, ok := p.byID[id]
-	return w, ok
+	facts, ok := p.r.Provider(id)
+	if !ok || id == catalog.Custom {
+		return wire.Provider{}, false
+	}
+	return p.shown(facts), true
 }
 
 // Providers implements httpapi.Providers.
-func (p apiProviders) Providers() []wire.Provider { return p.all }
+func (p apiProviders) Providers() []wire.Provider {
+	var all []wire.Provider
+	for _, facts := range p.r.Providers() {
+		all = append(all, p.shown(facts))
+	}
+	return all
+}
+
+func (p apiProviders) shown(facts catalog.Provider) wire.Provider {
+	if w, ok := p.below[facts.ID]; ok && facts.Origin != catalog.API {
+		return w
+	}
+	return wireProvider(facts)
+}
+
+// PutProvider implements httpapi.Providers.
+func (p apiProviders) PutProvider(ctx context.Context, id string, fields map[string]json.RawMessage) (wire.Provider, bool, error) {
+	facts, created, err := p.r.PutProvider(ctx, id, fields)
+	if err != nil {
+		return wire.Provider{}, false, err
+	}
+	return wireProvider(facts), created, nil
+}
+
+// DeleteProvider implements httpapi.Providers.
+func (p apiProviders) DeleteProvider(ctx context.Context, id string) error {
+	return p.r.DeleteProvider(ctx, id)
+}
 
 // wireProvider goes through JSON: the catalogue and the API name their fields
 // alike, which tests of both see to.
 func wireProvider(p catalog.Provider) (w wire.Provider) {
 	if b, err := json.Marshal(p); err != nil || json.Unmarshal(b, &w) != nil {
-		return wire.Provider{ID: p.ID, Name: p.Name} // what it is made of can always be written
+		w = wire.Provider{ID: p.ID, Name: p.Name} // what it is made of can always be written
 	}
+	w.Origin = string(p.Origin)
 	return w
 }

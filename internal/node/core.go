@@ -38,6 +38,8 @@ type CoreConfig struct {
 	FS     vfs.FS
 	Shards int
 	KEK    *envelope.KEK
+	// CatalogDir is the operator's own folder of providers; empty: none.
+	CatalogDir string
 	Policy actors.Policy
 	// PublicURL is the base of connect links; see connect.Config.
 	PublicURL string
@@ -107,7 +109,7 @@ const startTimeout = 30 * time.Second
 // line what is wrong with the data or its key.
 func Open(ctx context.Context, c CoreConfig) (*Core, error) {
 	c.Shards = cmp.Or(c.Shards, consensus.DefaultShards)
-	facts, err := catalog.Load()
+	facts, err := catalogue(c.CatalogDir)
 	if err != nil {
 		return nil, errors.Join(err, c.Cluster.discard())
 	}

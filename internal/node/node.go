@@ -153,7 +153,7 @@ func openCore(ctx context.Context, o Options, public string, failed func(error))
 	}
 	return Open(ctx, CoreConfig{
 		Cluster: cluster, Failed: failed, PublicURL: public,
-		Name: c.Node.Name, Dir: store, Shards: c.Cluster.Shards, KEK: kek, Policy: policy(c.Refresh),
+		Name: c.Node.Name, Dir: store, Shards: c.Cluster.Shards, KEK: kek, Policy: policy(c.Refresh), CatalogDir: c.Catalog.Dir,
 		FS:        faultyDisk(),
 		Transport: transport(allow, c.Refresh.Concurrency), Logger: o.Logger, Failpoint: hook,
 	})
@@ -206,7 +206,7 @@ func (n *Node) api(o Options) http.Handler {
 	}
 	return httpapi.New(httpapi.Deps{
 		Accounts: n.core.Accounts(), Integrations: apiIntegrations{n.core.Registry}, Keys: apiKeys{n.core.Registry},
-		Events: n.core.Feed, Providers: newAPIProviders(n.core.Catalog), Connect: n.core.Connect, Cluster: n.cluster, RemoveNode: n.removeNode,
+		Events: n.core.Feed, Providers: newAPIProviders(n.core.Registry, n.core.Catalog), Connect: n.core.Connect, Cluster: n.cluster, RemoveNode: n.removeNode,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Ready: n.ready,
 	}, httpapi.Options{Logger: o.Logger, Registerer: prometheus.Registerer(reg)})
 }
