@@ -19,7 +19,8 @@ import (
 
 // Shape is how another provider's requests and answers look. See [Provider.Act].
 type Shape struct {
-	// Paths of its end points. Empty: it has none. Several may be one.
+	// Paths of its end points. Empty: it has none. Several may be one; what has a
+	// path of its own is not done at another.
 	AuthPath, TokenPath, RefreshPath, ExtensionPath string
 	// Method of requests to TokenPath and of those to the other two; empty: POST.
 	Method, RefreshMethod string
@@ -148,6 +149,10 @@ func (a *actor) token(w http.ResponseWriter, r *http.Request, body []byte) {
 			a.write(w, a.s.Errors["invalid_request"], http.StatusBadRequest, nil)
 			return
 		}
+	}
+	if grantType == "refresh_token" && a.s.RefreshPath != "" && r.URL.Path != a.s.RefreshPath {
+		a.write(w, a.s.Errors["invalid_request"], http.StatusBadRequest, nil)
+		return
 	}
 	extended := grantType == "extension"
 	if extended {

@@ -22,12 +22,16 @@ type fixture struct {
 
 	Like string `yaml:"like"` // the provider whose twin, such as a sandbox, this is
 
+	// Idle are special fields of the provider that its replay does not need.
+	Idle []string `yaml:"idle"`
+
 	Machine bool `yaml:"machine"` // it has no grants of people
 
 	Variables      map[string]string `yaml:"variables"`       // that the operator sets
 	StartVariables map[string]string `yaml:"start_variables"` // with which a person is sent out, where the callback tells others
 	Scopes         []string          `yaml:"scopes"`
 
+	RefreshPath   string            `yaml:"refresh_path"` // where it is not that of the token end point
 	Method        string            `yaml:"method"`
 	RefreshMethod string            `yaml:"refresh_method"`
 	Names         map[string]string `yaml:"names"`
@@ -92,7 +96,7 @@ func (w want) refreshed() want {
 
 var dated = regexp.MustCompile(`^\S.* \(\d{4}-\d{2}-\d{2}\)$`)
 
-func fixtures(t *testing.T) map[string]*fixture {
+func fixtures(t testing.TB) map[string]*fixture {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.yaml")
 	if err != nil || len(files) == 0 {

@@ -39,7 +39,7 @@ const (
 
 // stage is one provider, acted.
 type stage struct {
-	t       *testing.T
+	t       testing.TB
 	f       *fixture
 	acted   *strict.Provider
 	client  *oauth.Client
@@ -127,7 +127,7 @@ func (s *stage) machine() {
 	s.wantFailure("wrong secret", err, "misconfigured: invalid_client")
 }
 
-func newStage(t *testing.T, p catalog.Provider, f *fixture) *stage {
+func newStage(t testing.TB, p catalog.Provider, f *fixture) *stage {
 	p = p.Clone()
 	if len(f.Variables) > 0 {
 		raw, err := json.Marshal(f.Variables)
@@ -168,9 +168,9 @@ func newStage(t *testing.T, p catalog.Provider, f *fixture) *stage {
 
 // shape is how the provider looks: the paths are the catalogue's, all else the
 // fixture's.
-func (f *fixture) shape(t *testing.T, p catalog.Provider) strict.Shape {
+func (f *fixture) shape(t testing.TB, p catalog.Provider) strict.Shape {
 	s := strict.Shape{
-		AuthPath: "/auth", TokenPath: pathOf(t, p, p.TokenURL), RefreshPath: pathOf(t, p, p.RefreshURL), ExtensionPath: pathOf(t, p, p.ExtensionURL),
+		AuthPath: "/auth", TokenPath: pathOf(t, p, p.TokenURL), RefreshPath: f.RefreshPath, ExtensionPath: pathOf(t, p, p.ExtensionURL),
 		Method: f.Method, RefreshMethod: f.RefreshMethod, Names: f.Names, AuthNames: f.AuthNames, GrantTypes: f.GrantTypes,
 		Needs: f.Needs, RefreshNeeds: f.RefreshNeeds, CodeName: f.CodeName, Callback: f.Callback, TradesAccess: f.TradesAccess,
 		Exchanged: f.Exchanged.recorded(), Extended: f.Extended.recorded(), Refreshed: f.Refreshed.recorded(),
@@ -191,7 +191,7 @@ func (f *fixture) shape(t *testing.T, p catalog.Provider) strict.Shape {
 	return s
 }
 
-func pathOf(t *testing.T, p catalog.Provider, endpoint string) string {
+func pathOf(t testing.TB, p catalog.Provider, endpoint string) string {
 	if endpoint == "" {
 		return ""
 	}
