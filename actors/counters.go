@@ -39,6 +39,7 @@ type Counters struct {
 	Panics         atomic.Int64
 	SnapshotReads  atomic.Int64 // tokens handed out past the mailbox
 	StoreReads     atomic.Int64 // of them, from the store, for there was no actor
+	Proofs         atomic.Int64 // reads whose lease had run out, so that the shard's ownership had to be proved
 	Waiting        atomic.Int64 // gauge: callers inside actors
 	Actors         atomic.Int64 // gauge: accounts in memory
 	ScheduledLag   Lag

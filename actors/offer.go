@@ -74,7 +74,7 @@ func (s *System) Offer(ctx context.Context, entry []byte) (taken bool, err error
 // wants reports whether an answer is of any use: its claim is open, or its
 // account is disconnected and the tokens in it are to be revoked.
 func (sh *shard) wants(ans *answer) (bool, error) {
-	if !sh.leading.Load() {
+	if !sh.owned() {
 		return false, credential.ErrNotOwner
 	}
 	rec, _, err := sh.store.Load(ans.Ref)

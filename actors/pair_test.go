@@ -510,6 +510,11 @@ func (v view) Commit(_ context.Context, c credential.Change) (uint64, error) {
 	return v.commit(v.node, c)
 }
 
+// Holds is true for the owner, of whatever term: terms are the gates' matter.
+func (v view) Holds(uint64, time.Time) bool { return !v.dead.Load() && v.owner() == v.node }
+
+func (v view) Prove(ctx context.Context, _ uint64) error { return v.Barrier(ctx) }
+
 func (v view) Barrier(context.Context) error {
 	if v.dead.Load() || v.owner() != v.node {
 		return credential.ErrNotOwner

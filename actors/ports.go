@@ -8,8 +8,8 @@ import (
 )
 
 // Store is the replicated state of one shard, as its owner sees it. All
-// methods may be called concurrently; none but Commit waits for anything but
-// the local disk.
+// methods may be called concurrently; none but Commit,
+// Prove and Barrier waits for anything but the local disk.
 type Store interface {
 	// Load returns the record and its revision, or credential.ErrNotFound.
 	Load(ref credential.Ref) (credential.Account, uint64, error)
@@ -19,6 +19,12 @@ type Store interface {
 	// (nothing was written) or credential.ErrUnknownOutcome (it may be written,
 	// now or later). It keeps nothing of c.
 	Commit(ctx context.Context, c credential.Change) (uint64, error)
+	// Holds reports, at once, whether surely no other node owns the shard at now,
+	// while this one does in term. False says nothing.
+	Holds(term uint64, now time.Time) bool
+	// Prove returns nil if this node owned the shard, in term, after the call; else
+	// credential.ErrNotOwner, or credential.ErrNoQuorum where ctx ended first.
+	Prove(ctx context.Context, term uint64) error
 	// Barrier returns when all that was committed before can be loaded, and
 	// nothing that was proposed here before can be committed any more.
 	Barrier(ctx context.Context) error

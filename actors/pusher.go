@@ -159,7 +159,7 @@ func (p *pusher) collect() (byShard map[int][]string, more bool) {
 		}
 		sh := sys.of(ans.Ref)
 		switch {
-		case sh.leading.Load() && sys.attempts.underWay(attempt): // its job commits it
+		case sh.owned() && sys.attempts.underWay(attempt): // its job commits it
 		case !p.open(sh.id):
 		case attempt >= from && n < pushBatch:
 			add(attempt, sh.id)
@@ -187,7 +187,7 @@ func (p *pusher) collect() (byShard map[int][]string, more bool) {
 
 // open reports whether offers may be made to the owner of a shard now.
 func (p *pusher) open(shard int) bool {
-	if p.sys.peers == nil && !p.sys.shards[shard].leading.Load() {
+	if p.sys.peers == nil && !p.sys.shards[shard].owned() {
 		return false // nobody to offer to
 	}
 	p.mu.Lock()
@@ -232,7 +232,7 @@ func (p *pusher) offer(ctx context.Context, attempt string) bool {
 	defer cancel()
 	sys.counters.OffersMade.Add(1)
 	var taken bool
-	if sys.of(ans.Ref).leading.Load() {
+	if sys.of(ans.Ref).owned() {
 		taken, err = sys.Offer(ctx, entry)
 	} else if sys.peers != nil {
 		taken, err = sys.peers.Offer(ctx, ans.Ref, entry)

@@ -204,6 +204,8 @@ type faults struct {
 	mu      sync.Mutex
 	commit  func(c credential.Change, do func() (uint64, error)) (uint64, error)
 	barrier func() error
+	expired bool         // the lease has run out
+	prove   func() error // in place of a proof
 	load    func(credential.Ref) error
 	open    func(credential.Label) error
 	call    func(context.Context) *credential.Failure
@@ -223,7 +225,7 @@ func (f *faults) set(fn func(*faults)) {
 func (f *faults) now() faults {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return faults{commit: f.commit, barrier: f.barrier, load: f.load, open: f.open, call: f.call, ask: f.ask, begin: f.begin, told: f.told}
+	return faults{commit: f.commit, barrier: f.barrier, load: f.load, open: f.open, expired: f.expired, prove: f.prove, call: f.call, ask: f.ask, begin: f.begin, told: f.told}
 }
 
 type faultyStore struct {
@@ -237,6 +239,27 @@ func (s faultyStore) Commit(ctx context.Context, c credential.Change) (uint64, e
 		return fn(c, do)
 	}
 	return do()
+}
+
+// raftTerm is the term in which the node really leads the shard: tests tell their
+// systems of terms of their own.
+func (s faultyStore) raftTerm(term uint64) uint64 {
+	if shard, ok := s.Store.(*consensus.Shard); ok {
+		term, _ = shard.Term()
+	}
+	return term
+}
+
+func (s faultyStore) Holds(term uint64, now time.Time) bool {
+	term = s.raftTerm(term)
+	return !s.faults.now().expired && s.Store.Holds(term, now)
+}
+
+func (s faultyStore) Prove(ctx context.Context, term uint64) error {
+	if fn := s.faults.now().prove; fn != nil {
+		return fn()
+	}
+	return s.Store.Prove(ctx, s.raftTerm(term))
 }
 
 func (s faultyStore) Barrier(ctx context.Context) error {

@@ -13,8 +13,11 @@ import (
 // mailbox: from the snapshot that the account's actor published, or from the
 // store where the account has no actor.
 func (s *System) Token(ctx context.Context, ref credential.Ref, minTTL time.Duration) (credential.Token, error) {
-	sh := s.of(ref)
-	if rec := sh.peek(ref); rec != nil && rec.State == credential.StateActive && serves(rec, minTTL, time.Now()) {
+	sh, now := s.of(ref), time.Now()
+	if err := sh.sure(ctx, now); err != nil {
+		return credential.Token{}, err
+	}
+	if rec := sh.peek(ref, now); rec != nil && rec.State == credential.StateActive && serves(rec, minTTL, now) {
 		return s.openToken(ctx, rec)
 	}
 	r := s.ask(ctx, sh, func(req request) message { return getToken{req, minTTL} }, ref)
@@ -23,11 +26,11 @@ func (s *System) Token(ctx context.Context, ref credential.Ref, minTTL time.Dura
 
 // peek returns the account's record without asking its actor; nil where this
 // node does not own the shard or knows no such account.
-func (sh *shard) peek(ref credential.Ref) *credential.Account {
-	if !sh.leading.Load() {
+func (sh *shard) peek(ref credential.Ref, now time.Time) *credential.Account {
+	if !sh.owned() {
 		return nil
 	}
-	if rec := sh.sys.snapshots.get(ref, time.Now()); rec != nil {
+	if rec := sh.sys.snapshots.get(ref, now); rec != nil {
 		sh.sys.counters.SnapshotReads.Add(1)
 		return rec
 	}
@@ -45,7 +48,11 @@ func (sh *shard) peek(ref credential.Ref) *credential.Account {
 // Refresh returns an account whose generation is newer than stale; nil: than
 // the one at hand. Callers with the same stale generation share one refresh.
 func (s *System) Refresh(ctx context.Context, ref credential.Ref, stale *uint64) (credential.Account, error) {
-	r := s.ask(ctx, s.of(ref), func(req request) message { return refreshNow{req, stale} }, ref)
+	sh := s.of(ref)
+	if err := sh.sure(ctx, time.Now()); err != nil {
+		return credential.Account{}, err
+	}
+	r := s.ask(ctx, sh, func(req request) message { return refreshNow{req, stale} }, ref)
 	return r.account, r.err
 }
 
@@ -61,7 +68,11 @@ func (s *System) Import(ctx context.Context, what credential.Import) (a credenti
 
 // Disconnect destroys the account's tokens and revokes its grant.
 func (s *System) Disconnect(ctx context.Context, ref credential.Ref) (credential.Account, error) {
-	r := s.ask(ctx, s.of(ref), func(req request) message { return disconnect{request: req} }, ref)
+	sh := s.of(ref)
+	if err := sh.sure(ctx, time.Now()); err != nil {
+		return credential.Account{}, err
+	}
+	r := s.ask(ctx, sh, func(req request) message { return disconnect{request: req} }, ref)
 	return r.account, r.err
 }
 
@@ -91,8 +102,8 @@ func (s *System) ask(ctx context.Context, sh *shard, build func(request) message
 // Account returns the record, or credential.ErrNotOwner where this node does not
 // own the shard: a caller reads what was written for him.
 func (s *System) Account(ctx context.Context, ref credential.Ref) (credential.Account, error) {
-	if !s.of(ref).leading.Load() {
-		return credential.Account{}, credential.ErrNotOwner
+	if err := s.of(ref).sure(ctx, time.Now()); err != nil {
+		return credential.Account{}, err
 	}
 	return s.ReplicaAccount(ctx, ref)
 }
@@ -100,8 +111,8 @@ func (s *System) Account(ctx context.Context, ref credential.Ref) (credential.Ac
 // History returns a page of what happened to an account, newest first, or
 // credential.ErrNotOwner where this node does not own the shard.
 func (s *System) History(ctx context.Context, ref credential.Ref, below uint64, limit int) (credential.History, error) {
-	if !s.of(ref).leading.Load() {
-		return credential.History{}, credential.ErrNotOwner
+	if err := s.of(ref).sure(ctx, time.Now()); err != nil {
+		return credential.History{}, err
 	}
 	return s.ReplicaHistory(ctx, ref, below, limit)
 }

@@ -92,9 +92,14 @@ type shard struct {
 	gate  *actor.PID
 	sched *scheduler
 
-	// leading says whether the shard is owned here, for readers past the gate.
-	leading atomic.Bool
+	// term is in which the shard is owned here, for readers past the gate; 0: it
+	// is not.
+	term  atomic.Uint64
+	proof proof
 }
+
+// owned reports whether the shard is owned here, as far as this node knows.
+func (sh *shard) owned() bool { return sh.term.Load() != 0 }
 
 // New makes the actors of a node. It owns no shard until Lead is called.
 func New(c Config) (*System, error) {
@@ -134,7 +139,7 @@ func (s *System) Lead(shard int, term uint64) {
 	s.Yield(shard)
 	sh := s.shards[shard]
 	sh.tellGate(gateLead{term})
-	sh.leading.Store(true)
+	sh.term.Store(term)
 	sh.sched.start()
 	s.pusher.moved(shard)
 }
@@ -143,7 +148,7 @@ func (s *System) Lead(shard int, term uint64) {
 // is left.
 func (s *System) Yield(shard int) {
 	sh := s.shards[shard]
-	if !sh.leading.Swap(false) {
+	if sh.term.Swap(0) == 0 {
 		return
 	}
 	sh.sched.close()

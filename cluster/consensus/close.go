@@ -39,6 +39,9 @@ func (h *Host) takeAll() []*Group {
 	defer h.mu.Unlock()
 	maps.Copy(h.ending, h.groups)
 	clear(h.groups)
+	for i := range h.shards {
+		h.shards[i].Store(nil)
+	}
 	return slices.Collect(maps.Values(h.ending))
 }
 
@@ -112,6 +115,9 @@ func (h *Host) take(id uint16) *Group {
 	if g := h.groups[id]; g != nil {
 		delete(h.groups, id)
 		h.ending[id] = g
+		if id != MetaGroup {
+			h.shards[id].Store(nil)
+		}
 	}
 	return h.ending[id]
 }

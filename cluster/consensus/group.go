@@ -26,6 +26,7 @@ type Group struct {
 	machine *machine
 	snaps   *snapshots
 	ledger  *ledger
+	lease   *lease
 	calls   gate // callers of Propose and of changes
 	work    gate // what callers have left running
 	store   gate // raft's use of the database
@@ -48,7 +49,7 @@ type Group struct {
 // newGroup returns a group whose raft is yet to be started.
 func newGroup(id uint16, h *Host) *Group {
 	g := &Group{
-		id: id, node: h.cfg.Node, state: h.cfg.DB.Group(id), ledger: newLedger(h.boot), feed: h.feed, members: new(bell),
+		id: id, node: h.cfg.Node, state: h.cfg.DB.Group(id), ledger: newLedger(h.boot), lease: newLease(h.cfg.Node, h.cfg.Timing), feed: h.feed, members: new(bell),
 		queue: make(chan *proposal, queueLen), urgent: make(chan *proposal), holds: make(chan bool),
 		changes: make(chan struct{}, 1), notify: make(chan bool), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
@@ -69,11 +70,44 @@ func (g *Group) ID() uint16 { return g.id }
 func (g *Group) State() *storage.Group { return g.state }
 
 // IsLeader returns the term in which this node leads the group. ok is true from
-// the moment that the state is complete until raft has stepped down; no lease
-// backs it, so only a successful Propose proves leadership.
+// the moment that the state is complete until raft has stepped down, which it
+// does late where the process stood still: see [Group.Holds].
 func (g *Group) IsLeader() (term uint64, ok bool) {
 	term = g.ledger.leading()
 	return term, term != 0
+}
+
+// Holds reports, at once, whether surely no other node leads the group at now,
+// while this one does in term. False says nothing: [Group.Prove] can tell.
+func (g *Group) Holds(term uint64, now time.Time) bool {
+	return term != 0 && (g.lease.holds(term, now) || g.lease.alone(term, now, g.voters))
+}
+
+// Prove returns nil if this node led the group, in term, after the call, and
+// everything that was committed before the call is applied here. Errors:
+//
+//   - credential.ErrNotOwner: it does not lead any more, or in a later term.
+//   - credential.ErrNoQuorum: ctx ended first.
+func (g *Group) Prove(ctx context.Context, term uint64) error {
+	switch err := g.Barrier(ctx); {
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("%w: group %d: %w", credential.ErrNoQuorum, g.id, context.Cause(ctx))
+	case err != nil: // of whatever kind: the barrier itself changes nothing
+		return fmt.Errorf("%w: group %d could not prove that it leads", credential.ErrNotOwner, g.id)
+	}
+	if now, _ := g.IsLeader(); now != term {
+		return fmt.Errorf("%w: term %d of group %d is over", credential.ErrNotOwner, term, g.id)
+	}
+	return nil
+}
+
+// voters returns the newest voters that raft knows of, committed or not.
+func (g *Group) voters() []string {
+	f := g.raft.GetConfiguration()
+	if f.Error() != nil { // it answers from memory, at once
+		return nil
+	}
+	return membersOf(0, f.Configuration()).Voters
 }
 
 // Leader returns the node that leads the group as far as this one knows, and
@@ -212,6 +246,7 @@ func (g *Group) watch() {
 			reached = nil
 			if o.err == nil {
 				g.ledger.gain(o.term)
+				g.lease.begin(o.term, g.voters)
 				g.feed.put(LeaderChange{Group: g.id, Leading: true, Term: o.term})
 			}
 		case <-g.stop:
@@ -260,6 +295,7 @@ func (g *Group) settle(ctx context.Context, barrier *proposal, over <-chan struc
 
 // lost ends the leadership, if there was one, and everything under way in it.
 func (g *Group) lost() {
+	g.lease.end()
 	if term := g.ledger.lose(); term != 0 {
 		g.feed.put(LeaderChange{Group: g.id, Term: term})
 	}

@@ -29,6 +29,10 @@ type Host struct {
 	ops         gate                                // openings and closings of single groups
 	grown       []bell                              // see Outbox.Grown
 
+	// shards has the groups that hold accounts once more, by number, for those who
+	// ask many times a second. Written under mu.
+	shards []atomic.Pointer[Group]
+
 	mu     sync.RWMutex
 	groups map[uint16]*Group // open
 	ending map[uint16]*Group // being closed, or not closed in time
@@ -59,6 +63,7 @@ func Open(cfg Config) (*Host, error) {
 	h := &Host{
 		cfg: cfg, spool: spool, boot: newBoot(), feed: newFeed(), stop: make(chan struct{}), grown: make([]bell, cfg.Shards+1),
 		groups: make(map[uint16]*Group), ending: make(map[uint16]*Group), busy: make(map[uint16]bool),
+		shards: make([]atomic.Pointer[Group], cfg.Shards),
 	}
 	h.done.Go(func() { h.feed.run(h.stop) })
 	if cfg.Transport != nil {

@@ -132,12 +132,14 @@ type wire struct {
 
 	mu        sync.Mutex
 	heartbeat func(raft.RPC)
+	answered  func(node string, term uint64, sent time.Time)
 }
 
 var (
 	_ raft.Transport   = (*wire)(nil)
 	_ raft.WithClose   = (*wire)(nil)
 	_ raft.WithPreVote = (*wire)(nil)
+	_ answering        = (*wire)(nil)
 )
 
 func (w *wire) die() { w.once.Do(func() { close(w.gone) }) }
@@ -163,6 +165,26 @@ func (w *wire) SetHeartbeatHandler(fn func(raft.RPC)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.heartbeat = fn
+}
+
+// OnAnswer implements answering.
+func (w *wire) OnAnswer(fn func(node string, term uint64, sent time.Time)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answered = fn
+}
+
+// append sends entries, and tells who has answered as a follower.
+func (w *wire) append(to raft.ServerAddress, args *raft.AppendEntriesRequest, out *raft.AppendEntriesResponse) error {
+	sent := time.Now()
+	err := ask(w, to, args, nil, rpcLimit, out)
+	w.mu.Lock()
+	fn := w.answered
+	w.mu.Unlock()
+	if err == nil && fn != nil && out.Success && out.Term == args.Term {
+		fn(string(to), args.Term, sent)
+	}
+	return err
 }
 
 // call sends a command and waits for its answer. What is under way when the
@@ -252,7 +274,7 @@ func ask[T any](w *wire, to raft.ServerAddress, command any, data io.Reader, lim
 }
 
 func (w *wire) AppendEntries(_ raft.ServerID, to raft.ServerAddress, args *raft.AppendEntriesRequest, out *raft.AppendEntriesResponse) error {
-	return ask(w, to, args, nil, rpcLimit, out)
+	return w.append(to, args, out)
 }
 
 func (w *wire) RequestVote(_ raft.ServerID, to raft.ServerAddress, args *raft.RequestVoteRequest, out *raft.RequestVoteResponse) error {
@@ -291,7 +313,7 @@ func (p *pipeline) run() {
 	for {
 		select {
 		case f := <-p.in:
-			f.err = ask(p.w, p.to, f.args, nil, rpcLimit, f.response)
+			f.err = p.w.append(p.to, f.args, f.response)
 			close(f.done)
 			select {
 			case p.out <- f:

@@ -121,6 +121,9 @@ func (h *Host) start(id uint16, s Start) (*Group, error) {
 	}
 	h.mu.Lock()
 	h.groups[id] = g
+	if id != MetaGroup {
+		h.shards[id].Store(g)
+	}
 	h.mu.Unlock()
 	g.machine.grown.ring()
 	// Raft waits for the watcher as soon as it leads, so that nobody hears of a
@@ -147,12 +150,21 @@ func (h *Host) startRaft(g *Group, log *storage.Log) error {
 	if g.raft, err = raft.NewRaft(cfg, g.machine, logs, stable, g.snaps, trans); err != nil {
 		return errors.Join(err, closeTransport(trans))
 	}
+	if t, ok := trans.(answering); ok {
+		t.OnAnswer(func(node string, term uint64, sent time.Time) { g.lease.answered(node, term, sent, g.voters) })
+	}
 	if onlyVoter(g.raft, g.node) {
 		if err := g.campaign(heartbeat); err != nil {
 			return errors.Join(err, g.raft.Shutdown().Error())
 		}
 	}
 	return nil
+}
+
+// answering is a transport that tells when other nodes have answered as
+// followers. Without it a leader has to prove its leadership for each read.
+type answering interface {
+	OnAnswer(fn func(node string, term uint64, sent time.Time))
 }
 
 // closeTransport closes what raft, which did not start, will not close.

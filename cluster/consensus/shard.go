@@ -42,6 +42,22 @@ func (s *Shard) Term() (term uint64, ok bool) {
 	return 0, false
 }
 
+// Holds reports whether surely no other node owns the shard at now; see
+// [Group.Holds].
+func (s *Shard) Holds(term uint64, now time.Time) bool {
+	g := s.h.shards[s.id].Load()
+	return g != nil && g.Holds(term, now)
+}
+
+// Prove proves that this node owns the shard in term; see [Group.Prove].
+func (s *Shard) Prove(ctx context.Context, term uint64) error {
+	g, err := s.h.open(s.id)
+	if err != nil {
+		return err
+	}
+	return g.Prove(ctx, term)
+}
+
 // Barrier returns when everything that was committed before the call can be
 // loaded; see [Group.Barrier].
 func (s *Shard) Barrier(ctx context.Context) error {

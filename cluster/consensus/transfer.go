@@ -87,6 +87,7 @@ func (g *Group) move(ctx context.Context, node string, over <-chan struct{}, mov
 		moved <- o.err
 		return
 	}
+	g.lease.suspend()
 	refused := make(chan error, 1)
 	// Raft answers within two election time-outs if its loop takes the request at
 	// all. If it never does, it is stuck for good, in the disk, and so is this
@@ -105,6 +106,7 @@ func (g *Group) move(ctx context.Context, node string, over <-chan struct{}, mov
 			// Raft refuses proposals for as long as its own attempt lasts, which may
 			// be longer than it waited for it.
 			g.settle(context.Background(), g.ledger.addBarrier(), over)
+			g.lease.resume()
 			return
 		case <-over:
 			moved <- nil

@@ -16,6 +16,8 @@ import (
 // shutdown waits for, and the only one that sends entries to that node.
 type pipeline struct {
 	raft.AppendPipeline
+	t       *transport
+	node    string
 	answers chan raft.AppendFuture
 	closed  chan struct{}
 	once    sync.Once
@@ -23,8 +25,8 @@ type pipeline struct {
 
 // newPipeline wraps raft's pipeline. Close ends what it starts; raft always
 // calls it.
-func newPipeline(inner raft.AppendPipeline) *pipeline {
-	p := &pipeline{AppendPipeline: inner, answers: make(chan raft.AppendFuture), closed: make(chan struct{})}
+func newPipeline(inner raft.AppendPipeline, t *transport, node string) *pipeline {
+	p := &pipeline{AppendPipeline: inner, t: t, node: node, answers: make(chan raft.AppendFuture), closed: make(chan struct{})}
 	go p.pass()
 	return p
 }
@@ -35,6 +37,9 @@ func (p *pipeline) pass() {
 		select {
 		case f := <-p.AppendPipeline.Consumer():
 			last := f.Error() != nil || !f.Response().Success || f.Response().Term > f.Request().Term
+			if !last {
+				p.t.heard(p.node, f.Request(), f.Response(), f.Start())
+			}
 			select {
 			case p.answers <- f:
 			case <-p.closed:

@@ -33,6 +33,7 @@ type transport struct {
 	receivers sync.WaitGroup // the goroutines in serve
 	calls     chan raft.RPC
 	heartbeat atomic.Pointer[func(raft.RPC)]
+	answered  atomic.Pointer[func(node string, term uint64, sent time.Time)]
 }
 
 // Transport opens a group: from now on its streams are accepted. Addresses of
@@ -116,7 +117,28 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 		return ErrClosed
 	}
 	cut(args)
-	return again(func() error { return t.NetworkTransport.AppendEntries(id, target, args, resp) })
+	return again(func() error {
+		sent := time.Now()
+		err := t.NetworkTransport.AppendEntries(id, target, args, resp)
+		if err == nil {
+			t.heard(string(target), args, resp, sent)
+		}
+		return err
+	})
+}
+
+// OnAnswer has fn called for each answer of a node that follows this one: in
+// which term it does, and when the message that it answers was sent. fn must not
+// block. Only the newest fn is called.
+func (t *transport) OnAnswer(fn func(node string, term uint64, sent time.Time)) {
+	t.answered.Store(&fn)
+}
+
+// heard passes on what an answer tells of the node that gave it.
+func (t *transport) heard(node string, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse, sent time.Time) {
+	if fn := t.answered.Load(); fn != nil && resp.Success && resp.Term == args.Term {
+		(*fn)(node, args.Term, sent)
+	}
 }
 
 // RequestVote asks for a vote.
@@ -141,7 +163,7 @@ func (t *transport) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAd
 	if err != nil {
 		return nil, err
 	}
-	return newPipeline(p), nil
+	return newPipeline(p, t, string(target)), nil
 }
 
 // streamLayer is what a group's NetworkTransport sends through. It accepts

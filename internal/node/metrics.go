@@ -93,6 +93,7 @@ func actorFigures(c *actors.Counters, openCircuits func() int) figures {
 	const reads, readsHelp = "tokens_read_total", "Tokens handed out past the mailbox, by where they were read."
 	counter(reads, readsHelp, &c.SnapshotReads, "from", "snapshot")
 	counter(reads, readsHelp, &c.StoreReads, "from", "store")
+	counter("lease_proofs_total", "Requests for which the ownership of a shard had to be proved, because the node had not heard of a majority for a while.", &c.Proofs)
 	f.add(prometheus.GaugeValue, "actor_requests_waiting", "Requests of callers inside account actors.", func() float64 { return float64(c.Waiting.Load()) })
 	f.add(prometheus.GaugeValue, "actors", "Accounts with an actor.", func() float64 { return float64(c.Actors.Load()) })
 	f.add(prometheus.GaugeValue, "provider_circuits_open", "Integrations whose provider is being left alone after failures.", func() float64 { return float64(openCircuits()) })

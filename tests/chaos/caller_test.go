@@ -64,7 +64,6 @@ type load struct {
 	reads, failedReads atomic.Int64 // of tokens that had time left
 	replica            atomic.Int64 // of them, answers of a replica
 	stale              atomic.Int64 // of them, answers older than one that somebody had
-	unmarked           atomic.Int64 // answers older than one that somebody had, not said to be a replica's
 }
 
 // either does something at one node, and where that one does not answer, at a
@@ -133,6 +132,8 @@ func (l *load) read(ctx context.Context, rng *rand.Rand, a *account) error {
 		return err
 	})
 	switch {
+	case client.CodeOf(err) == wire.CodeNotFound:
+		return witness.Brokenf("%s a node said that it does not exist", time.Now().Format(time.StampMilli))
 	case fresh && ctx.Err() != nil:
 		return nil // the test ends
 	case fresh:
@@ -153,8 +154,7 @@ func (l *load) read(ctx context.Context, rng *rand.Rand, a *account) error {
 	if tok.Generation < floor {
 		l.stale.Add(1)
 		if !tok.Replica {
-			l.unmarked.Add(1)
-			l.t.Logf("%s account %s: generation %d was told as the owner's after generation %d", time.Now().Format(time.StampMilli), a.id, tok.Generation, floor)
+			return witness.Brokenf("%s generation %d was told as the owner's after generation %d", time.Now().Format(time.StampMilli), tok.Generation, floor)
 		}
 		return nil
 	}

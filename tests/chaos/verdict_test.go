@@ -79,8 +79,8 @@ func (tr *trial) judge() {
 	if n := tr.load.failedReads.Load(); n > 0 && !slices.ContainsFunc(tr.strikes, func(s strike) bool { return s.fault.everywhere }) {
 		t.Errorf("%d of %d reads of tokens that had time left failed at two nodes", n, tr.load.reads.Load())
 	}
-	t.Logf("%d reads of tokens with time left, %d answered by a replica, %d older than one that was known (%d not marked as a replica's); %d refresh requests",
-		tr.load.reads.Load(), tr.load.replica.Load(), tr.load.stale.Load(), tr.load.unmarked.Load(), tr.provider.Report().Refreshes)
+	t.Logf("%d reads of tokens with time left, %d answered by a replica, %d of them older than one that was known; %d refresh requests",
+		tr.load.reads.Load(), tr.load.replica.Load(), tr.load.stale.Load(), tr.provider.Report().Refreshes)
 }
 
 // judgeAccount judges one account.
