@@ -113,6 +113,9 @@ func challenge(verifier credential.Secret) string {
 // client's name, and the browser carries only a reference to it, which is good
 // for a short time, once. The error is always a *[credential.Failure].
 func (c *Client) Authorize(ctx context.Context, reg Registration, r AuthorizationRequest) (string, error) {
+	if failure := c.complete(ctx, &reg); failure != nil {
+		return "", failure
+	}
 	if reg.Provider.PushedAuthorizationRequestURL == "" {
 		return AuthorizationURL(reg, r)
 	}

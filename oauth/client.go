@@ -38,14 +38,15 @@ type Options struct {
 	UserAgent string
 }
 
-// Client asks authorization servers. Between calls it keeps connections and the
-// nonces that servers ask for. It never retries, and may be used by many goroutines.
+// Client asks authorization servers. Between calls it keeps connections, the
+// nonces that servers ask for, and what issuers tell of themselves. It never retries, and may be used by many goroutines.
 type Client struct {
 	rt        http.RoundTripper
 	timeout   time.Duration
 	userAgent string
 	nonces    nonces
 	mutual    mutual
+	directory directory
 }
 
 // New returns a client that sends its requests through rt; nil: a
@@ -103,6 +104,10 @@ type tokenRequest struct {
 	at        place
 	// secrets are in the parameters; no failure may show them.
 	secrets [2]credential.Secret
+	// identify says that the answer comes after a person's consent, and may name
+	// the person; nonce is what an id_token has to hold then.
+	identify bool
+	nonce    string
 }
 
 // token sends a token request and understands its answer.
@@ -111,6 +116,9 @@ func (c *Client) token(ctx context.Context, reg Registration, r tokenRequest) (c
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.timeout)
 		defer cancel()
+	}
+	if failure := c.complete(ctx, &reg); failure != nil {
+		return credential.Grant{}, failure
 	}
 	at := r.at.or(reg)
 	call := call{endpoint: at.endpoint, url: at.url, method: at.method, reg: reg, params: r.params, resources: r.resources, format: reg.Provider.TokenBodyFormat}
@@ -128,7 +136,10 @@ func (c *Client) token(ctx context.Context, reg Registration, r tokenRequest) (c
 	msg, now := parse(answer.header, answer.body), time.Now()
 	if failure = classify(answer, msg, reg.Provider, now); failure == nil {
 		var g credential.Grant
-		if g, failure = readGrant(answer, msg, reg.Provider, now); failure == nil {
+		if g, failure = readGrant(answer, msg, reg.Provider, now); failure == nil && r.identify {
+			failure = named(ctx, reg, msg, r.nonce, &g)
+		}
+		if failure == nil {
 			return g, nil
 		}
 	}

@@ -40,14 +40,13 @@ func (reg Registration) authMethod() catalog.AuthMethod {
 
 // authenticate adds the client's identity (RFC 6749 section 2.3) to the
 // parameters, or to the header for HTTP Basic.
-func (c call) authenticate(header http.Header) *credential.Failure {
+func (c call) authenticate(header http.Header, u *url.URL) *credential.Failure {
 	p, reg := c.params, c.reg
 	switch c.auth { // a revocation in the provider's own way
 	case catalog.RevokeByNobody:
 		return nil
 	case catalog.RevokeByToken:
-		header.Set("Authorization", "Bearer "+c.bearer.Reveal())
-		return nil
+		return c.present(header, u)
 	case catalog.RevokeByBasic:
 		reg.basic(header)
 		return nil
@@ -79,6 +78,21 @@ func (c call) authenticate(header http.Header) *credential.Failure {
 func (reg Registration) basic(header http.Header) {
 	r := http.Request{Header: header}
 	r.SetBasicAuth(url.QueryEscape(reg.ClientID), url.QueryEscape(reg.ClientSecret.Reveal()))
+}
+
+// present puts the token into the header, as what it is.
+func (c call) present(header http.Header, u *url.URL) *credential.Failure {
+	if !c.reg.bound() || c.reg.DPoPKey == nil {
+		header.Set("Authorization", "Bearer "+c.bearer.Reveal())
+		return nil
+	}
+	proof, err := Prove(c.reg.DPoPKey, Proof{Method: c.verb(), URL: u.String(), AccessToken: c.bearer})
+	if err != nil {
+		return unsigned(err)
+	}
+	header.Set("Authorization", "DPoP "+c.bearer.Reveal())
+	header.Set("DPoP", proof)
+	return nil
 }
 
 func misconfigured(code, detail string) *credential.Failure {

@@ -7,6 +7,10 @@
 // (RFC 8705), and the possession of the key that tokens are bound to by DPoP
 // (RFC 9449).
 //
+// End points that are not known are learned from the issuer (RFC 8414, OpenID
+// Connect Discovery), and who authorised from the id_token of an exchange, or
+// from the userinfo end point (OpenID Connect Core).
+//
 // It promises that a token request is written at most once and never after its
 // context's deadline (but for DPoP's nonce, see [Client.Refresh]), that redirects are not followed, that an answer is read
 // within bounds, that every failure is a *credential.Failure which says what

@@ -26,6 +26,9 @@ type Exchange struct {
 // longer, and the provider is asked for the facts that the answer does not tell.
 // The error is always a *[credential.Failure], and holds nothing of the code.
 func (c *Client) Exchange(ctx context.Context, reg Registration, e Exchange) (credential.Grant, error) {
+	if failure := c.complete(ctx, &reg); failure != nil {
+		return credential.Grant{}, failure
+	}
 	p := newParams(cmp.Or(reg.Provider.ExchangeGrantType, "authorization_code"))
 	p.add(reg.Provider.TokenParams)
 	p.add(reg.Provider.ExchangeParams)
@@ -36,7 +39,7 @@ func (c *Client) Exchange(ctx context.Context, reg Registration, e Exchange) (cr
 	if !e.Verifier.IsZero() && reg.Provider.PKCE != catalog.PKCEUnsupported {
 		p.set("code_verifier", e.Verifier.Reveal())
 	}
-	g, err := c.token(ctx, reg, tokenRequest{params: p, resources: e.Resources, secrets: [2]credential.Secret{e.Code, e.Verifier}})
+	g, err := c.token(ctx, reg, tokenRequest{params: p, resources: e.Resources, identify: true, nonce: e.Nonce, secrets: [2]credential.Secret{e.Code, e.Verifier}})
 	if err == nil && reg.Provider.ExtensionURL != "" {
 		g, err = c.extend(ctx, reg, g)
 	}
@@ -48,6 +51,11 @@ func (c *Client) Exchange(ctx context.Context, reg Registration, e Exchange) (cr
 		// costs the facts only.
 		if told, err := c.Facts(ctx, reg, g.AccessToken); err == nil {
 			g.Facts = credential.MergeFacts(g.Facts, told)
+		}
+	}
+	if g.Subject.IsZero() && asksForOpenID(reg, g) {
+		if who, err := c.Userinfo(ctx, reg, g.AccessToken); err == nil {
+			g.Subject = who
 		}
 	}
 	return g, nil

@@ -27,6 +27,9 @@ type Introspection struct {
 // *[credential.Failure]. Asking changes nothing at the provider: an answer that
 // cannot be understood is unrecognised, not ambiguous.
 func (c *Client) Introspect(ctx context.Context, reg Registration, token credential.Secret) (Introspection, error) {
+	if failure := c.complete(ctx, &reg); failure != nil {
+		return Introspection{}, failure
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	p := params{"token": token.Reveal()}

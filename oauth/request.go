@@ -148,7 +148,7 @@ func (c call) header(u *url.URL, userAgent string) (http.Header, *credential.Fai
 	for name, value := range c.reg.Provider.TokenHeaders {
 		h.Set(name, value)
 	}
-	if failure := c.authenticate(h); failure != nil {
+	if failure := c.authenticate(h, u); failure != nil {
 		return nil, failure
 	}
 	if c.bound {

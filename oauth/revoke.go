@@ -22,6 +22,9 @@ const (
 // revoke is left alone. The error is always a *[credential.Failure]; that of a
 // provider without a revocation_url has the code "bad_revocation_url".
 func (c *Client) Revoke(ctx context.Context, reg Registration, token credential.Secret, hint string) error {
+	if failure := c.complete(ctx, &reg); failure != nil {
+		return failure
+	}
 	of := reg.Provider
 	if of.RevocationTakes != "" && hint != "" && hint != of.RevocationTakes {
 		return nil

@@ -112,6 +112,9 @@ func (p *provider) Refresh(ctx context.Context, r credential.TokenRequest) (cred
 // Lifetime implements actors.Provider.
 func (p *provider) Lifetime(ctx context.Context, r credential.TokenRequest) time.Duration {
 	reg, err := p.registration(ctx, r)
+	if err == nil {
+		reg, err = p.client.Complete(ctx, reg)
+	}
 	if err != nil || reg.Provider.IntrospectionURL == "" {
 		return 0
 	}
