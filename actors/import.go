@@ -136,7 +136,7 @@ func (a *account) imported(what credential.Import, in Integration) (credential.A
 			return after, err
 		}
 	}
-	canRefresh := len(after.RefreshToken) > 0 || after.Kind == credential.KindClientCredentials
+	canRefresh := len(after.RefreshToken) > 0 || after.Kind.FetchesAnew()
 	if canRefresh && len(after.AccessToken) > 0 && after.ExpiresAt.IsZero() {
 		after.ExpiresAt, after.ExpiryAssumed = sys.policy.expiry(0, 0, in.AccessLifetime, now)
 	}

@@ -219,7 +219,7 @@ func nextRefresh(a *credential.Account, c circumstances) time.Time {
 	if !a.Kind.Refreshes() || a.State != credential.StateActive {
 		return time.Time{}
 	}
-	canRefresh := len(a.RefreshToken) > 0 || a.Kind == credential.KindClientCredentials
+	canRefresh := len(a.RefreshToken) > 0 || a.Kind.FetchesAnew()
 	var at time.Time
 	switch {
 	case !canRefresh:

@@ -24,7 +24,7 @@ import (
 //     journal of the node that got it.
 //   - It rotates, and the access token is gone: at once, nothing is left to lose.
 func (p Policy) retryUncertainAt(a *credential.Account, in Integration, claimEnds time.Time) time.Time {
-	if !in.Rotates || in.ReuseGrace > 0 || a.Kind == credential.KindClientCredentials || len(a.AccessToken) == 0 {
+	if !in.Rotates || in.ReuseGrace > 0 || a.Kind.FetchesAnew() || len(a.AccessToken) == 0 {
 		return claimEnds
 	}
 	latest := claimEnds.Add(p.UncertainHold)

@@ -65,12 +65,22 @@ type Kind string
 const (
 	KindOAuth2            Kind = "oauth2"             // access token with or without refresh token
 	KindClientCredentials Kind = "client_credentials" // RFC 6749 section 4.4: a new token is fetched each time
-	KindAPIKey            Kind = "api_key"            // sealed, handed out, never refreshed
-	KindBasic             Kind = "basic"              // username and password, never refreshed
+	// RFC 7523 section 2.1: an assertion is signed for each token, see [Bearer].
+	KindJWTBearer Kind = "jwt_bearer"
+	// RFC 8693: a token of somebody's is traded for each token, see [Subjected].
+	KindTokenExchange Kind = "token_exchange"
+	KindAPIKey        Kind = "api_key" // sealed, handed out, never refreshed
+	KindBasic         Kind = "basic"   // username and password, never refreshed
 )
 
 // Refreshes reports whether accounts of this kind ever ask a provider for tokens.
-func (k Kind) Refreshes() bool { return k == KindOAuth2 || k == KindClientCredentials }
+func (k Kind) Refreshes() bool { return k == KindOAuth2 || k.FetchesAnew() }
+
+// FetchesAnew reports whether each token is fetched by what is good for any
+// number of them: nothing is used up by asking.
+func (k Kind) FetchesAnew() bool {
+	return k == KindClientCredentials || k == KindJWTBearer || k == KindTokenExchange
+}
 
 // State is where an account stands.
 type State string

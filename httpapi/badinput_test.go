@@ -30,7 +30,7 @@ func TestBadInputIsRefusedWithItsPlace(t *testing.T) {
 		{"id of a control character", "POST", "/v1/accounts", strings.Replace(account(`{"type":"client_credentials"}`), `"new"`, `"a\u0000"`, 1), "account id has '\\x00' at byte 1"},
 		{"no integration", "POST", "/v1/accounts", `{"tenant":"acme","credentials":{"type":"client_credentials"}}`, "integration is empty"},
 		{"no credentials", "POST", "/v1/accounts", `{"tenant":"acme","integration":"github"}`, "credentials.type"},
-		{"unknown type", "POST", "/v1/accounts", account(`{"type":"saml"}`), "one of oauth2, client_credentials, api_key, basic"},
+		{"unknown type", "POST", "/v1/accounts", account(`{"type":"saml"}`), "one of oauth2, client_credentials, jwt_bearer, token_exchange, api_key, basic"},
 		{"no token", "POST", "/v1/accounts", account(`{"type":"oauth2"}`), "need access_token or refresh_token"},
 		{"empty tokens", "POST", "/v1/accounts", account(`{"type":"oauth2","access_token":"","refresh_token":""}`), "need access_token or refresh_token"},
 		{"field of another type", "POST", "/v1/accounts", oauth(`"api_key":"k"`), `"credentials.api_key" does not belong to the type oauth2`},

@@ -64,6 +64,11 @@ func importOf(in wire.NewAccount) (credential.Import, error) {
 		out.Secret = credential.NewSecret(c.APIKey.Reveal())
 	case credential.KindBasic:
 		out.Username, out.Secret = c.Username, credential.NewSecret(c.Password.Reveal())
+	case credential.KindJWTBearer, credential.KindTokenExchange:
+		var err error
+		if out.RefreshToken, err = standing(c); err != nil {
+			return out, err
+		}
 	case credential.KindClientCredentials: // the integration's own client is the credential
 	}
 	return out, nil
@@ -79,12 +84,15 @@ type given struct {
 func checkCredentials(c wire.Credentials) error {
 	allowed, ok := fieldsByType[c.Type]
 	if !ok {
-		return invalid("Field \"credentials.type\" must be one of oauth2, client_credentials, api_key, basic.")
+		return invalid("Field \"credentials.type\" must be one of oauth2, client_credentials, jwt_bearer, token_exchange, api_key, basic.")
 	}
 	for _, g := range []given{
 		{"access_token", c.AccessToken != ""}, {"refresh_token", c.RefreshToken != ""},
 		{"expires_in", c.ExpiresIn != nil}, {"expires_at", c.ExpiresAt != nil},
 		{"scopes", c.Scopes != nil}, {"api_key", c.APIKey != ""},
+		{"subject", c.Subject != ""}, {"claims", c.Claims != nil},
+		{"subject_token", c.SubjectToken != ""}, {"subject_token_type", c.SubjectTokenType != ""},
+		{"audience", c.Audience != ""}, {"resource", c.Resource != ""},
 		{"username", c.Username != ""}, {"password", c.Password != ""},
 	} {
 		if g.there && !strings.Contains(allowed, " "+g.name+" ") {
@@ -105,8 +113,18 @@ func checkCredentials(c wire.Credentials) error {
 var fieldsByType = map[string]string{
 	wire.TypeOAuth2:            " type access_token refresh_token expires_in expires_at scopes ",
 	wire.TypeClientCredentials: " type scopes ",
+	wire.TypeJWTBearer:         " type subject claims scopes ",
+	wire.TypeTokenExchange:     " type subject_token subject_token_type audience resource scopes ",
 	wire.TypeAPIKey:            " type api_key ",
 	wire.TypeBasic:             " type username password ",
+}
+
+// standing is what is presented for each token anew, in place of a refresh token.
+func standing(c wire.Credentials) (credential.Secret, error) {
+	if c.Type == wire.TypeJWTBearer {
+		return credential.Bearer{Subject: c.Subject, Claims: c.Claims}.Seal()
+	}
+	return credential.Subjected{Token: c.SubjectToken.Reveal(), TokenType: c.SubjectTokenType, Audience: c.Audience, Resource: c.Resource}.Seal()
 }
 
 // complete refuses credentials that lack what they cannot do without.

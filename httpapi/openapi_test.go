@@ -198,6 +198,8 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 	for i, credentials := range []string{
 		`{"type":"oauth2","access_token":"a","refresh_token":"r","expires_in":60,"scopes":["a"]}`,
 		`{"type":"oauth2","refresh_token":"r"}`, `{"type":"client_credentials","scopes":["a"]}`,
+		`{"type":"jwt_bearer","subject":"u","claims":{"x":1},"scopes":["a"]}`, `{"type":"token_exchange","subject_token":"t","subject_token_type":"urn:x"}`,
+		`{"type":"jwt_bearer","claims":{"aud":"x"}}`, `{"type":"token_exchange","subject_token":"t"}`, `{"type":"oauth2","refresh_token":"r","subject":"u"}`,
 		`{"type":"api_key","api_key":"k"}`, `{"type":"basic","username":"u","password":"p"}`,
 	} {
 		id := fmt.Sprintf("k%d", i)

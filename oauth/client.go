@@ -102,6 +102,7 @@ type tokenRequest struct {
 	params    params
 	resources []string // nil: those of the provider
 	at        place
+	auth      string // as in call
 	// secrets are in the parameters; no failure may show them.
 	secrets [2]credential.Secret
 	// identify says that the answer comes after a person's consent, and may name
@@ -121,7 +122,7 @@ func (c *Client) token(ctx context.Context, reg Registration, r tokenRequest) (c
 		return credential.Grant{}, failure
 	}
 	at := r.at.or(reg)
-	call := call{endpoint: at.endpoint, url: at.url, method: at.method, reg: reg, params: r.params, resources: r.resources, format: reg.Provider.TokenBodyFormat}
+	call := call{endpoint: at.endpoint, url: at.url, method: at.method, auth: r.auth, reg: reg, params: r.params, resources: r.resources, format: reg.Provider.TokenBodyFormat}
 	if r.resources == nil {
 		call.resources = reg.Provider.Resources
 	}

@@ -1,11 +1,16 @@
 package wire
 
-import "log/slog"
+import (
+	"encoding/json"
+	"log/slog"
+)
 
 // Types of credentials, in accounts and in what is sent to make them.
 const (
 	TypeOAuth2            = "oauth2"
 	TypeClientCredentials = "client_credentials"
+	TypeJWTBearer         = "jwt_bearer"
+	TypeTokenExchange     = "token_exchange"
 	TypeAPIKey            = "api_key"
 	TypeBasic             = "basic"
 )
@@ -86,7 +91,16 @@ type Credentials struct {
 	// its end: at most one of the two. oauth2.
 	ExpiresIn *int64   `json:"expires_in,omitempty"`
 	ExpiresAt *Time    `json:"expires_at,omitempty"`
-	Scopes    []string `json:"scopes,omitempty"` // oauth2, client_credentials
+	Scopes    []string `json:"scopes,omitempty"` // oauth2 and all that fetch a token each time
+
+	// Subject is whom assertions name, Claims what they hold besides. jwt_bearer.
+	Subject string                     `json:"subject,omitempty"`
+	Claims  map[string]json.RawMessage `json:"claims,omitempty"`
+
+	SubjectToken     Secret `json:"subject_token,omitempty"` // token_exchange
+	SubjectTokenType string `json:"subject_token_type,omitempty"`
+	Audience         string `json:"audience,omitempty"`
+	Resource         string `json:"resource,omitempty"`
 
 	APIKey Secret `json:"api_key,omitempty"` // api_key
 

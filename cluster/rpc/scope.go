@@ -264,10 +264,15 @@ func checkImport(in credential.Import, now time.Time) error {
 		return err
 	}
 	oauth := in.Kind == credential.KindOAuth2
+	standing := in.Kind == credential.KindJWTBearer || in.Kind == credential.KindTokenExchange
 	switch in.Kind {
 	case credential.KindOAuth2:
 		if in.Secret.IsZero() && in.RefreshToken.IsZero() {
 			return invalid("credentials of the kind oauth2 need an access token or a refresh token")
+		}
+	case credential.KindJWTBearer, credential.KindTokenExchange:
+		if err := checkStanding(in); err != nil {
+			return err
 		}
 	case credential.KindClientCredentials:
 		if !in.Secret.IsZero() {
@@ -278,10 +283,10 @@ func checkImport(in credential.Import, now time.Time) error {
 			return invalid("the secret is missing")
 		}
 	default:
-		return invalid("kind must be one of oauth2, client_credentials, api_key, basic")
+		return invalid("kind must be one of oauth2, client_credentials, jwt_bearer, token_exchange, api_key, basic")
 	}
 	switch {
-	case !oauth && (!in.RefreshToken.IsZero() || !in.ExpiresAt.IsZero()), !in.Kind.Refreshes() && in.Scopes != nil:
+	case !oauth && !standing && !in.RefreshToken.IsZero(), !oauth && !in.ExpiresAt.IsZero(), !in.Kind.Refreshes() && in.Scopes != nil:
 		return invalid("refresh token, expiry and scopes do not belong to credentials of the kind %s", in.Kind)
 	case in.Kind == credential.KindBasic && (in.Username == "" || len(in.Username) > maxUsername || strings.Contains(in.Username, ":")):
 		return invalid("the user name must have 1 to %d bytes and no colon (RFC 7617)", maxUsername)
@@ -294,6 +299,21 @@ func checkImport(in credential.Import, now time.Time) error {
 		return err
 	}
 	return checkExpiry(in, now)
+}
+
+// checkStanding looks at what is presented for each token anew, which comes in
+// place of a refresh token.
+func checkStanding(in credential.Import) error {
+	if !in.Secret.IsZero() {
+		return invalid("credentials of the kind %s hold no access token", in.Kind)
+	}
+	var err error
+	if in.Kind == credential.KindJWTBearer {
+		_, err = credential.ParseBearer(in.RefreshToken)
+	} else {
+		_, err = credential.ParseSubjected(in.RefreshToken)
+	}
+	return err
 }
 
 func checkScopes(scopes []string) error {

@@ -104,9 +104,27 @@ func (p *provider) Refresh(ctx context.Context, r credential.TokenRequest) (cred
 		return credential.Grant{}, &credential.Failure{Class: credential.Transient, Code: "not_opened", Detail: "the sealed client secret does not open"}
 	case r.Kind == credential.KindClientCredentials:
 		return p.client.ClientCredentials(ctx, reg, r.Scopes)
+	case r.Kind == credential.KindJWTBearer:
+		b, err := credential.ParseBearer(r.RefreshToken)
+		if err != nil {
+			return credential.Grant{}, unreadable()
+		}
+		return p.client.JWTBearer(ctx, reg, b, r.Scopes)
+	case r.Kind == credential.KindTokenExchange:
+		s, err := credential.ParseSubjected(r.RefreshToken)
+		if err != nil {
+			return credential.Grant{}, unreadable()
+		}
+		return p.client.TokenExchange(ctx, reg, s, r.Scopes)
 	default:
 		return p.client.Refresh(ctx, reg, r.RefreshToken, nil) // RFC 6749 section 6: no scope means as granted
 	}
+}
+
+// unreadable is an account whose credentials this version cannot read. They were
+// checked when they came.
+func unreadable() *credential.Failure {
+	return &credential.Failure{Class: credential.Terminal, Code: "unreadable_credentials", Detail: "what is kept for the account cannot be read; bring its credentials again"}
 }
 
 // Lifetime implements actors.Provider.
@@ -135,11 +153,15 @@ func (p *provider) Revoke(ctx context.Context, r credential.TokenRequest) error 
 		return errors.New("the integration was deleted")
 	case err != nil:
 		return err
-	case reg.Provider.RevocationURL == "":
+	}
+	if reg, err = p.client.Complete(ctx, reg); err != nil {
+		return err
+	}
+	if reg.Provider.RevocationURL == "" {
 		return nil // it has no way; the tokens run out
 	}
 	var errs []error
-	if !r.RefreshToken.IsZero() {
+	if !r.RefreshToken.IsZero() && !r.Kind.FetchesAnew() { // others keep none there
 		errs = append(errs, p.client.Revoke(ctx, reg, r.RefreshToken, "refresh_token"))
 	}
 	if !r.AccessToken.IsZero() {
