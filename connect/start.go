@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +21,9 @@ type View struct {
 	// Missing are the variables that the person has to tell.
 	Missing []Variable
 	Again   bool // the account exists: it is authorised anew
+	// PlainOrigins are those of this machine itself, over plain HTTP, that the
+	// person will pass on the way; all others are https.
+	PlainOrigins []string
 }
 
 // Scope is one thing that is asked for.
@@ -50,6 +54,11 @@ func (c *Connect) Look(ctx context.Context, link string) (View, error) {
 	}
 	for _, name := range toTell(with) {
 		v.Missing = append(v.Missing, variable(name, with))
+	}
+	for _, address := range []string{with.AuthorizationURL, r.ReturnURL} {
+		if u, err := url.Parse(address); err == nil && u.Scheme == "http" {
+			v.PlainOrigins = append(v.PlainOrigins, originOf(u))
+		}
 	}
 	if _, err := c.accounts.Account(ctx, r.ref()); err == nil {
 		v.Again = true

@@ -14,9 +14,9 @@ import (
 )
 
 // Cookies that bind a flow to a browser. The prefix has browsers take the first
-// only over TLS, from this very host, for all paths. On plain HTTP, which is
-// taken on this machine only, not every browser keeps a Secure cookie, so it has
-// another name there.
+// only over TLS, from this very host, for all paths. On plain HTTP, which is taken
+// on this machine only, Chromium keeps such a cookie and Safari does not, so it
+// has another name there.
 const (
 	browserCookie      = "__Host-grantd-connect"
 	browserCookieLocal = "grantd-connect"

@@ -33,6 +33,8 @@ type connectPage struct {
 	Variables []pageVariable
 	Button    string
 	Small     string
+	// Plain are origins over plain HTTP that the form leads to, besides all https.
+	Plain []string
 
 	Style template.CSS // set when it is written
 }
@@ -80,7 +82,7 @@ func (x *exchange) writePage(status int, p connectPage) error {
 		return fmt.Errorf("page does not render: %w", err)
 	}
 	h := x.Header()
-	pageHeaders(h, t.policy+"; form-action "+x.formTargets())
+	pageHeaders(h, t.policy+"; form-action "+formTargets(p))
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(b.Len()))
 	x.WriteHeader(status)
@@ -90,11 +92,11 @@ func (x *exchange) writePage(status int, p connectPage) error {
 
 // formTargets are where a form may lead. Browsers hold the redirects that follow
 // against it, too, and no list of a provider's hosts would be complete.
-func (x *exchange) formTargets() string {
-	if strings.HasPrefix(x.a.Connect.PublicURL(), "http:") {
-		return "'self' https: http:"
+func formTargets(p connectPage) string {
+	if !p.Form {
+		return "'none'"
 	}
-	return "'self' https:"
+	return strings.Join(append([]string{"'self'", "https:"}, p.Plain...), " ")
 }
 
 // pageHeaders are those of every answer to a person: nothing is kept, framed, or
@@ -115,7 +117,7 @@ func consentPage(v connect.View, told url.Values, problem string) connectPage {
 		product = "The application that sent you this link"
 	}
 	p := connectPage{
-		Title: "Connect your " + v.Provider + " account", Problem: problem, Form: true, Scopes: v.Scopes,
+		Title: "Connect your " + v.Provider + " account", Problem: problem, Form: true, Scopes: v.Scopes, Plain: v.PlainOrigins,
 		Button: "Continue to " + v.Provider,
 		Small:  "You decide at " + v.Provider + " whether to allow this. If you did not expect this page, close it: nothing happens.",
 	}

@@ -2,9 +2,12 @@ package strict
 
 import (
 	"encoding/base64"
+	"fmt"
 	"html"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,8 +20,8 @@ const DenyHint = "deny-me"
 const defaultUser = "user-1"
 
 // authorize is the authorization end point (RFC 6749 section 3.1). It asks
-// nobody: the person named by login_hint consents at once. PKCE with S256 is
-// required. A request that does not say where to go safely is answered with a
+// nobody, unless Options.AskBrowsers: the person named by login_hint consents at
+// once. PKCE with S256 is required. A request that does not say where to go safely is answered with a
 // page, never with a redirect.
 func (v *visit) authorize() answer {
 	client := v.p.clients.get(v.form.Get("client_id"))
@@ -51,12 +54,15 @@ func (v *visit) authorize() answer {
 		return refuse(OutcomeBadRequest, "invalid_request", "Authorization Server policy requires PKCE to be used for this request")
 	case v.form.Get("code_challenge_method") != "S256" || !challengeValid(v.form.Get("code_challenge")):
 		return refuse(OutcomeBadRequest, "invalid_request", "not supported value of code_challenge_method, or not a challenge of it")
-	case v.form.Get("login_hint") == DenyHint:
+	case v.form.Get("login_hint") == DenyHint || v.form.Get(decision) == decisionDeny:
 		return refuse(OutcomeDenied, "access_denied", "the person said no")
 	}
 	user := v.form.Get("login_hint")
 	if user == "" {
 		user = defaultUser
+	}
+	if v.p.o.AskBrowsers && strings.Contains(v.header.Get("Accept"), "text/html") && v.form.Get(decision) != decisionAllow {
+		return v.ask(client.ID, user, scopes)
 	}
 	code := &pendingCode{redirectURI: redirect, challenge: v.form.Get("code_challenge"), expires: time.Now().Add(v.p.o.CodeTTL)}
 	number, err := v.p.grants.addPending(&grant{client: client.ID, user: user, scope: joinScopes(scopes), code: code})
@@ -66,6 +72,36 @@ func (v *visit) authorize() answer {
 	v.r.Grant = grantName(number)
 	text := v.p.mint.write(token{kind: kindCode, owner: number, seq: 1, expires: code.expires})
 	return back(OutcomeGranted, url.Values{"code": {text}})
+}
+
+// What a person answers on the page of [visit.ask].
+const (
+	decision      = "decision"
+	decisionAllow = "allow"
+	decisionDeny  = "deny"
+)
+
+// ask shows a person who wants what. The form brings the request back, with what
+// the person decides.
+func (v *visit) ask(client, user string, scopes []string) answer {
+	var b strings.Builder
+	title := "Let " + client + " use the account of " + user + "?"
+	fmt.Fprintf(&b, "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>Demo provider</title>\n<main><h1>%s</h1>\n", html.EscapeString(title))
+	if len(scopes) > 0 {
+		fmt.Fprintf(&b, "<p>It asks for: %s\n", html.EscapeString(joinScopes(scopes)))
+	}
+	b.WriteString("<form method=\"get\" action=\"/auth\">\n")
+	for _, name := range slices.Sorted(maps.Keys(v.form)) {
+		if name != decision {
+			fmt.Fprintf(&b, "<input type=\"hidden\" name=\"%s\" value=\"%s\">\n", html.EscapeString(name), html.EscapeString(v.form.Get(name)))
+		}
+	}
+	fmt.Fprintf(&b, "<button name=\"%s\" value=\"%s\">Allow</button> <button name=\"%[1]s\" value=\"%[3]s\">Deny</button>\n</form></main></html>\n", decision, decisionAllow, decisionDeny)
+	return answer{
+		status: http.StatusOK, outcome: OutcomeDone,
+		header: http.Header{"Content-Type": {"text/html; charset=utf-8"}, "Content-Security-Policy": {"default-src 'none'"}, "Cache-Control": {"no-store"}, "Referrer-Policy": {"no-referrer"}},
+		body:   []byte(b.String()),
+	}
 }
 
 // challengeValid says whether c is a SHA-256 in base64url (RFC 7636 section 4.2).

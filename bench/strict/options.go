@@ -36,6 +36,9 @@ type Options struct {
 	// RecordCapacity is how many requests the record keeps; older ones are
 	// forgotten, the counters are not.
 	RecordCapacity int
+	// AskBrowsers has the authorization page ask browsers, which take HTML, before
+	// it answers; without it, and others, consent at once.
+	AskBrowsers bool
 	// MaxGrants bounds the memory: creating more fails with [ErrFull].
 	MaxGrants int
 	// Received is called with each request that was recorded, before anything

@@ -40,7 +40,7 @@ func startDemo(ctx context.Context, listen string, logger *slog.Logger) (*demo, 
 		return nil, listenHint(err, listen, "--demo-listen, or leave the demo provider out with --no-demo")
 	}
 	addr := ln.Addr().String()
-	provider, err := strict.New(strict.Options{Issuer: "http://" + addr, Logger: logger})
+	provider, err := strict.New(strict.Options{Issuer: "http://" + addr, AskBrowsers: true, Logger: logger})
 	if err != nil {
 		_ = ln.Close()
 		return nil, err
@@ -74,9 +74,16 @@ func (d *demo) registration() (wire.NewIntegration, error) {
 		Provider:     wire.ProviderCustom,
 		ClientID:     c.ID,
 		ClientSecret: wire.Secret(c.Secret.Reveal()),
-		Settings:     map[string]json.RawMessage{},
+		DisplayName:  "The grantd demonstration",
+		Scopes:       []string{"profile", "api"},
+		ScopeDescriptions: map[string]string{
+			"profile": "See your name",
+			"api":     "Use the demo API on your behalf",
+		},
+		Settings: map[string]json.RawMessage{"authorization_response_iss": json.RawMessage("true")},
 	}
 	for name, value := range map[string]string{
+		"issuer":            d.issuer(),
 		"authorization_url": d.issuer() + "/auth",
 		"token_url":         d.issuer() + "/token",
 		"revocation_url":    d.issuer() + "/revoke",
