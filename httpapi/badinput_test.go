@@ -64,7 +64,7 @@ func TestBadInputIsRefusedWithItsPlace(t *testing.T) {
 		{"min_ttl too long", "GET", acmeGitHub + "/token?min_ttl=25h", "", "between 0s and 24h"},
 		{"min_ttl overflowing", "GET", acmeGitHub + "/token?min_ttl=99999999999999999999", "", "duration such as 30s"},
 		{"min_ttl twice", "GET", acmeGitHub + "/token?min_ttl=1s&min_ttl=2s", "", "Send it once"},
-		{"unknown parameter", "GET", acmeGitHub + "/token?minttl=1s", "", `Unknown query parameter "minttl". Allowed here: min_ttl.`},
+		{"unknown parameter", "GET", acmeGitHub + "/token?minttl=1s", "", `Unknown query parameter "minttl". Allowed here: min_ttl, dpop_method`},
 		{"broken escape", "GET", acmeGitHub + "/token?min_ttl=%zz", "", "not well-formed"},
 		{"limit 0", "GET", "/v1/accounts?limit=0", "", "from 1 to 1000"},
 		{"limit 1001", "GET", "/v1/accounts?limit=1001", "", "from 1 to 1000"},

@@ -215,7 +215,7 @@ func (f *fakeAccounts) Token(_ context.Context, ref credential.Ref, minTTL time.
 	case credential.StateDisconnected:
 		return credential.Token{}, credential.ErrDisconnected
 	}
-	return credential.Token{Kind: r.Kind, Secret: r.secret, Username: r.Username, TokenType: "Bearer",
+	return credential.Token{Kind: r.Kind, Secret: r.secret, Username: r.Username, TokenType: cmp.Or(r.TokenType, "Bearer"),
 		ExpiresAt: r.ExpiresAt, Scopes: r.Scopes, Generation: r.Generation}, nil
 }
 
@@ -340,6 +340,10 @@ func (f *fakeAccounts) History(_ context.Context, ref credential.Ref, below uint
 type fakeIntegrations struct {
 	mu   sync.Mutex
 	byID map[string]wire.Integration
+}
+
+func (f *fakeIntegrations) Prove(_ context.Context, id string, token credential.Secret, p httpapi.Proof) (credential.Secret, error) {
+	return credential.NewSecret(strings.Join([]string{"proof", id, token.Reveal(), p.Method, p.URL, p.Nonce}, " ")), nil
 }
 
 func (f *fakeIntegrations) PublicKeys(ctx context.Context, id string) ([]byte, error) {

@@ -41,6 +41,9 @@ type Accounts interface {
 // not there is credential.ErrNotFound, a registration that cannot be is
 // credential.ErrInvalid with a text that names the field.
 type Integrations interface {
+	// Prove signs a DPoP proof with the key that the integration's tokens are bound
+	// to.
+	Prove(ctx context.Context, id string, token credential.Secret, p Proof) (credential.Secret, error)
 	// PublicKeys is the JWK Set of the integration's client key; without one it is
 	// credential.ErrNotFound.
 	PublicKeys(ctx context.Context, id string) ([]byte, error)

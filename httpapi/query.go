@@ -71,23 +71,35 @@ func badCursor() *problem {
 	return invalid("Query parameter cursor is not one that this list gave out. Take next_cursor of the page before, with the same filters, or leave it out.")
 }
 
-// minTTLOf reads min_ttl from the raw query of a token request: a duration
-// such as 30s or 5m, or whole seconds; from 0 to 24 hours.
-func (x *exchange) minTTLOf() (time.Duration, error) {
+// tokenQuery reads the query of a token request: min_ttl, a duration such as 30s
+// or 5m, or whole seconds, from 0 to 24 hours; and the request that a DPoP proof
+// is wanted for.
+func (x *exchange) tokenQuery() (time.Duration, Proof, error) {
 	const prefix = "min_ttl="
 	raw := x.r.URL.RawQuery
 	if raw == "" {
-		return 0, nil
+		return 0, Proof{}, nil
 	}
 	value, found := strings.CutPrefix(raw, prefix)
 	if !found || strings.ContainsAny(value, "&%+;") { // the plain form needs no map
-		q, err := x.query("min_ttl")
-		if err != nil {
-			return 0, err
-		}
-		value = q.Get("min_ttl")
+		return x.tokenQueryInFull()
 	}
-	return parseMinTTL(value)
+	minTTL, err := parseMinTTL(value)
+	return minTTL, Proof{}, err
+}
+
+func (x *exchange) tokenQueryInFull() (minTTL time.Duration, p Proof, err error) {
+	q, err := x.query("min_ttl", "dpop_method", "dpop_url", "dpop_nonce")
+	if err != nil {
+		return 0, p, err
+	}
+	if q.Has("min_ttl") {
+		if minTTL, err = parseMinTTL(q.Get("min_ttl")); err != nil {
+			return 0, p, err
+		}
+	}
+	p = Proof{Method: q.Get("dpop_method"), URL: q.Get("dpop_url"), Nonce: q.Get("dpop_nonce")}
+	return minTTL, p, p.check()
 }
 
 func parseMinTTL(s string) (time.Duration, error) {

@@ -15,7 +15,7 @@ func (a *api) token(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	minTTL, err := x.minTTLOf()
+	minTTL, proof, err := x.tokenQuery()
 	if err != nil {
 		return err
 	}
@@ -32,11 +32,17 @@ func (a *api) token(x *exchange) error {
 			return err
 		}
 	}
+	shown := tokenOf(t)
+	if proof.Method != "" {
+		if shown.DPoPProof, err = a.prove(x, ref, t, proof); err != nil {
+			return err
+		}
+	}
 	buf, _ := a.buffers.Get().(*tokenBuffer)
 	if buf == nil {
 		buf = &tokenBuffer{}
 	}
-	buf.b = tokenOf(t).AppendJSON(buf.b[:0])
+	buf.b = shown.AppendJSON(buf.b[:0])
 	x.raw(http.StatusOK, buf.b)
 	a.release(buf)
 	return nil

@@ -8,7 +8,7 @@ type Provider struct {
 	// api; Extends, from which entry below it has what it does not say itself.
 	Origin  string `json:"origin"`
 	Extends string `json:"extends,omitempty"`
-	Name string `json:"name"`
+	Name    string `json:"name"`
 
 	AuthorizationURL string `json:"authorization_url,omitempty"`
 	TokenURL         string `json:"token_url,omitempty"`

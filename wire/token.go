@@ -22,6 +22,9 @@ type Token struct {
 	// Replica marks an answer from a replica, given while the account's owner
 	// could not be asked; left out otherwise.
 	Replica bool `json:"replica,omitempty"`
+	// DPoPProof is good for one request to the provider's API, where it was asked
+	// for; left out otherwise.
+	DPoPProof Secret `json:"dpop_proof,omitempty"`
 }
 
 // AppendJSON appends the JSON form to dst and returns it. It is written by
@@ -45,6 +48,10 @@ func (t Token) AppendJSON(dst []byte) []byte {
 	dst = strconv.AppendUint(dst, t.Generation, 10)
 	if t.Replica {
 		dst = append(dst, `,"replica":true`...)
+	}
+	if t.DPoPProof != "" {
+		dst = append(dst, `,"dpop_proof":`...)
+		dst = AppendString(dst, string(t.DPoPProof))
 	}
 	return append(dst, '}')
 }

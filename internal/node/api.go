@@ -3,10 +3,12 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 
 	"github.com/grantd/grantd/catalog"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/httpapi"
+	"github.com/grantd/grantd/oauth"
 	"github.com/grantd/grantd/oauth/clientkey"
 	"github.com/grantd/grantd/registry"
 	"github.com/grantd/grantd/wire"
@@ -46,6 +48,23 @@ func (a apiIntegrations) Integrations(context.Context) ([]wire.Integration, erro
 		out[i] = wireIntegration(in)
 	}
 	return out, nil
+}
+
+// Prove implements httpapi.Integrations.
+func (a apiIntegrations) Prove(ctx context.Context, id string, token credential.Secret, p httpapi.Proof) (credential.Secret, error) {
+	in, ok := a.r.Integration(id)
+	if !ok {
+		return credential.Secret{}, credential.ErrNotFound
+	}
+	keys, err := a.r.ClientKeys(ctx, in)
+	if err != nil {
+		return credential.Secret{}, err
+	}
+	if keys.DPoP == nil {
+		return credential.Secret{}, fmt.Errorf("%w: the integration has no key for DPoP", credential.ErrInvalid)
+	}
+	proof, err := oauth.Prove(keys.DPoP, oauth.Proof{Method: p.Method, URL: p.URL, Nonce: p.Nonce, AccessToken: token})
+	return credential.NewSecret(proof), err
 }
 
 // PublicKeys implements httpapi.Integrations.
