@@ -370,6 +370,7 @@ func (a *account) settle(j *job) {
 		c := circumstances{
 			policy: sys.policy, integration: j.integration, now: time.Now().UTC(), draw: rand.Float64(),
 			eventID: newID(), node: sys.node, salvaged: j.from != fromCall, idle: a.idle(), claimEnds: a.claimEnds,
+			told: sys.tells != nil && sys.tells(a.ref, a.rec.Integration),
 		}
 		s, ok := settle(a.rec, *j.done, c)
 		if !ok {

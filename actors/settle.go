@@ -56,6 +56,7 @@ type circumstances struct {
 	salvaged    bool      // the answer comes from a journal
 	idle        bool      // no request of the record's claim is under way
 	claimEnds   time.Time // when the claim's request has surely ended
+	told        bool      // somebody wants to hear of refreshes
 }
 
 // settle decides what the answer means for the record: the next record, the
@@ -154,6 +155,9 @@ func (s *settlement) succeed(rec credential.Account, ans answer, c circumstances
 		detail = "the old refresh token still worked after a refresh whose answer was lost"
 	}
 	s.line(credential.WhatRefreshed, "", detail, ans.Attempt, c)
+	if c.told {
+		s.event(credential.EventRefreshed, "", c)
+	}
 	warnFrom := a.RefreshExpiresAt.Add(-c.policy.RefreshTokenWarning)
 	if !a.RefreshExpiresAt.IsZero() && rec.LastRefreshAt.Before(warnFrom) && !c.now.Before(warnFrom) {
 		s.line(credential.WhatRefreshTokenEnds, "", "the refresh token ends at "+a.RefreshExpiresAt.UTC().Format(time.RFC3339), ans.Attempt, c)

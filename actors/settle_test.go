@@ -323,3 +323,17 @@ func FuzzEntryOfAJournalIsAnAnswerOrAnError(f *testing.F) {
 		}
 	})
 }
+
+func TestARefreshIsToldToWhoWantsToHearOfIt(t *testing.T) {
+	for _, told := range []bool{false, true} {
+		c := given()
+		c.told = told
+		s, ok := settle(inFlight(), success(), c)
+		if !ok || len(s.events) > 1 || (len(s.events) == 1) != told {
+			t.Fatalf("told %v: %+v", told, s.events)
+		}
+		if told && (s.events[0].Type != credential.EventRefreshed || s.events[0].Generation != s.after.Generation) {
+			t.Errorf("%+v", s.events[0])
+		}
+	}
+}

@@ -15,8 +15,8 @@ import (
 	"github.com/grantd/grantd/credential"
 )
 
-// Config is what a System is made of. All fields but Peers and Failpoint are
-// required.
+// Config is what a System is made of. All fields but TellsRefreshes, Peers
+// and Failpoint are required.
 type Config struct {
 	Node   string // this node's name
 	Boot   string // unique to this start of the process
@@ -27,6 +27,9 @@ type Config struct {
 	Provider     Provider
 	Integrations Integrations
 	Journal      Journal
+	// TellsRefreshes reports whether somebody wants an event for each refresh of an
+	// account. It does not block. nil: nobody does.
+	TellsRefreshes func(ref credential.Ref, integration string) bool
 	// Peers are the other nodes; nil: this one is alone.
 	Peers  Peers
 	Policy Policy
@@ -63,6 +66,7 @@ type System struct {
 	sealer       Sealer
 	provider     Provider
 	integrations Integrations
+	tells        func(ref credential.Ref, integration string) bool
 	journal      Journal
 	policy       Policy
 	log          *slog.Logger
@@ -108,7 +112,7 @@ func New(c Config) (*System, error) {
 	}
 	s := &System{
 		node: c.Node, boot: c.Boot, shardOf: c.ShardOf, sealer: c.Sealer, provider: c.Provider,
-		integrations: c.Integrations, journal: c.Journal, policy: c.Policy.WithDefaults(), log: c.Logger, hook: c.Failpoint,
+		integrations: c.Integrations, tells: c.TellsRefreshes, journal: c.Journal, policy: c.Policy.WithDefaults(), log: c.Logger, hook: c.Failpoint,
 	}
 	s.peers, s.asking = c.Peers, make(chan struct{}, maxAsking)
 	s.lanes = newLanes(s.policy)

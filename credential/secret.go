@@ -80,6 +80,8 @@ const (
 	FieldClientSecret Field = "client_secret"
 	FieldClientKey    Field = "client_key"
 	FieldDPoPKey      Field = "dpop_key"
+	// FieldWebhookSecret is what messages to an end point are signed with.
+	FieldWebhookSecret Field = "webhook_secret"
 	// FieldAnswer is a whole authorization server's answer in the node's journal.
 	FieldAnswer Field = "answer"
 	// FieldPosition is a position in the event stream, in its readers' hands.

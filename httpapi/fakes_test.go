@@ -45,6 +45,7 @@ type world struct {
 	*fakeIntegrations
 	*fakeKeys
 	*fakeConnect
+	hooks    *fakeWebhooks
 	events   *feedtest.World
 	feed     *feed.Feed
 	handler  http.Handler
@@ -63,6 +64,7 @@ func newWorld(t testing.TB) *world {
 		fakeIntegrations: &fakeIntegrations{byID: map[string]wire.Integration{}},
 		fakeKeys:         &fakeKeys{byHash: map[[32]byte]*httpapi.Key{}},
 		fakeConnect:      &fakeConnect{public: "https://grants.example.com"},
+		hooks:            &fakeWebhooks{byName: map[string]wire.Webhook{}},
 		log:              &logBuffer{},
 		shardsLeft:       2,
 	}
@@ -91,7 +93,7 @@ func newWorld(t testing.TB) *world {
 
 func (w *world) new(reg prometheus.Registerer) http.Handler {
 	return httpapi.New(httpapi.Deps{
-		Accounts: w.fakeAccounts, Integrations: w.fakeIntegrations, Keys: w.fakeKeys, Providers: &catalogue{}, Events: w.feed, Connect: w.fakeConnect,
+		Accounts: w.fakeAccounts, Integrations: w.fakeIntegrations, Keys: w.fakeKeys, Providers: &catalogue{}, Events: w.feed, Connect: w.fakeConnect, Webhooks: w.hooks,
 		Cluster: func(context.Context) (wire.Cluster, error) {
 			if w.panics != nil {
 				panic(w.panics)

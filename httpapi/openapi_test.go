@@ -17,6 +17,7 @@ import (
 	"github.com/grantd/grantd/catalog"
 	"github.com/grantd/grantd/connect"
 	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/credential/delivery"
 	"github.com/grantd/grantd/httpapi"
 	"github.com/grantd/grantd/wire"
 )
@@ -219,6 +220,20 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 	do("DELETE", acmeGitHub, acmeKey, "")
 	do("GET", acmeGitHub+"/token", acmeKey, "")
 	do("POST", "/v1/accounts", acmeKey, strings.Replace(newAccountBody("acme", "github"), `"new"`, `"gh"`, 1))
+	w.hooks.listed = []delivery.Listed{sampleDelivery(9)}
+	do("PUT", "/v1/webhooks/hook", adminKey, `{"url":"https://x/hooks","events":["*","integrated_account:refreshed"],"tenant":"*","integrations":["github"],"enabled":true}`)
+	do("PUT", "/v1/webhooks/hook", adminKey, `{"url":"https://x/hooks","events":["*"]}`)
+	do("PUT", "/v1/webhooks/hook", adminKey, `{"url":"x","events":["*"]}`)
+	do("PUT", "/v1/webhooks/hook", acmeKey, `{"url":"https://x/hooks","events":["*"]}`)
+	do("GET", "/v1/webhooks/hook", adminKey, "")
+	do("GET", "/v1/webhooks/none", adminKey, "")
+	do("GET", "/v1/webhooks", adminKey, "")
+	do("POST", "/v1/webhooks/hook/rotate", adminKey, `{"overlap":"24h"}`)
+	do("POST", "/v1/webhooks/hook/test", adminKey, "")
+	do("GET", "/v1/webhooks/hook/deliveries?state=pending&account=acme/a&limit=3", adminKey, "")
+	do("POST", "/v1/webhooks/hook/replay", adminKey, `{"from":"2026-03-01T00:00:00Z","to":"2026-03-02T00:00:00Z"}`)
+	do("POST", "/v1/webhooks/hook/replay", adminKey, `{}`)
+	do("DELETE", "/v1/webhooks/hook", adminKey, "")
 	do("POST", "/v1/keys", adminKey, `{"name":"n","tenant":"acme","integrations":["github"],"permissions":["tokens:read"]}`)
 	do("GET", "/v1/keys", adminKey, "")
 	do("DELETE", "/v1/keys/made", adminKey, "")
@@ -321,6 +336,9 @@ func TestTheDocumentHasTheFieldsOfPackageWire(t *testing.T) {
 		"KeyList": reflect.TypeFor[wire.KeyList](),
 		"Event":   reflect.TypeFor[wire.Event](), "EventData": reflect.TypeFor[wire.EventData](), "EventList": reflect.TypeFor[wire.EventList](),
 		"Provider": reflect.TypeFor[wire.Provider](), "ProviderList": reflect.TypeFor[wire.ProviderList](),
+		"NewWebhook": reflect.TypeFor[wire.NewWebhook](), "Webhook": reflect.TypeFor[wire.Webhook](), "WebhookList": reflect.TypeFor[wire.WebhookList](),
+		"Rotation": reflect.TypeFor[wire.Rotation](), "WebhookTest": reflect.TypeFor[wire.WebhookTest](), "Delivery": reflect.TypeFor[wire.Delivery](),
+		"DeliveryList": reflect.TypeFor[wire.DeliveryList](), "Replay": reflect.TypeFor[wire.Replay](), "Replayed": reflect.TypeFor[wire.Replayed](),
 		"NodeRemoval": reflect.TypeFor[wire.NodeRemoval](), "Cluster": reflect.TypeFor[wire.Cluster](), "Node": reflect.TypeFor[wire.Node](), "Shard": reflect.TypeFor[wire.Shard](),
 	} {
 		var want []string

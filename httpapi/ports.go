@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/credential/delivery"
 	"github.com/grantd/grantd/feed"
 	"github.com/grantd/grantd/wire"
 )
@@ -71,6 +72,31 @@ type Keys interface {
 	DeleteKey(ctx context.Context, id string) error
 }
 
+// Webhooks are the end points of webhooks and what is delivered to them. They are
+// named by tenant and id; tenant empty: those of no tenant. One that is not there
+// is credential.ErrNotFound, one that cannot be is credential.ErrInvalid with a
+// text that names the field.
+type Webhooks interface {
+	// PutWebhook makes or replaces an end point. given, where it is not empty,
+	// becomes its secret; else an old one keeps its own, and a new one gets fresh.
+	PutWebhook(ctx context.Context, tenant, id string, n wire.NewWebhook, given, fresh credential.Secret) (w wire.Webhook, created bool, err error)
+	// Webhook and Webhooks do not block. The list is in order of tenant and id, with
+	// those of no tenant among the others by their ids.
+	Webhook(tenant, id string) (wire.Webhook, bool)
+	Webhooks() []wire.Webhook
+	DeleteWebhook(ctx context.Context, tenant, id string) error
+	// RotateWebhook gives it another secret, beside which the present one signs for
+	// the time of the overlap.
+	RotateWebhook(ctx context.Context, tenant, id string, secret credential.Secret, overlap time.Duration) (wire.Webhook, error)
+	// TestWebhook sends a message, once, and tells what came of it.
+	TestWebhook(ctx context.Context, tenant, id string) (wire.WebhookTest, error)
+	// Deliveries returns a page of those of all groups, newest first, behind the
+	// cursor.
+	Deliveries(ctx context.Context, q delivery.Query, c delivery.Cursor) (all []delivery.Listed, next delivery.Cursor, err error)
+	// Replay makes deliveries once more, in one group or, where it is nil, in all.
+	Replay(ctx context.Context, r delivery.Replay, group *uint16) (count int, more bool, err error)
+}
+
 // Providers is the catalogue. Errors: credential.ErrInvalid with a reason for
 // people, credential.ErrNotFound, and those of the store.
 type Providers interface {
@@ -101,6 +127,7 @@ type Deps struct {
 	Providers    Providers
 	Events       Events
 	Connect      Connect
+	Webhooks     Webhooks
 	Cluster      func(ctx context.Context) (wire.Cluster, error)
 	// RemoveNode takes a node out of the cluster for good. It begins that, and
 	// returns how far it is: called again, it tells of the same removal.

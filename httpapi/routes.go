@@ -44,6 +44,15 @@ func (a *api) routes() []*route {
 		{method: "GET", path: "/callback", open: true, handle: a.callback},
 		{method: "POST", path: "/callback", open: true, handle: a.postedCallback},
 
+		{method: "PUT", path: "/v1/webhooks/{id}", audit: true, handle: a.putWebhook},
+		{method: "GET", path: "/v1/webhooks/{id}", handle: a.getWebhook},
+		{method: "DELETE", path: "/v1/webhooks/{id}", audit: true, handle: a.deleteWebhook},
+		{method: "GET", path: "/v1/webhooks", handle: a.listWebhooks},
+		{method: "POST", path: "/v1/webhooks/{id}/rotate", audit: true, handle: a.rotateWebhook},
+		{method: "POST", path: "/v1/webhooks/{id}/test", audit: true, handle: a.testWebhook},
+		{method: "GET", path: "/v1/webhooks/{id}/deliveries", handle: a.deliveries},
+		{method: "POST", path: "/v1/webhooks/{id}/replay", audit: true, handle: a.replay},
+
 		{method: "POST", path: "/v1/keys", audit: true, handle: a.createKey},
 		{method: "GET", path: "/v1/keys", handle: a.listKeys},
 		{method: "DELETE", path: "/v1/keys/{id}", audit: true, handle: a.deleteKey},

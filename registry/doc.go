@@ -1,6 +1,6 @@
 // Package registry keeps what is not an account: integrations, entries of the
-// catalogue that operators define, API keys, the tenants' wrapped keysets and
-// the settings that the whole cluster shares.
+// catalogue that operators define, API keys, end points of webhooks, the tenants'
+// wrapped keysets and the settings that the whole cluster shares.
 //
 // It promises that a read never blocks nor fails ([Registry.Integration] and
 // [Registry.Authenticate] are called for every request), that a write is seen

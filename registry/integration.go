@@ -104,11 +104,20 @@ func (in *Integration) encode() ([]byte, error) {
 		Key: in.keys.client, KeyVersion: in.keys.clientVersion, Certificate: in.Certificate, DPoP: in.keys.dpop, DPoPVersion: in.keys.dpopVersion,
 		CreatedAt: in.CreatedAt, UpdatedAt: in.UpdatedAt,
 	})
-	if err != nil || len(in.rest) == 0 {
-		return known, err
+	if err != nil {
+		return nil, err
 	}
-	all := maps.Clone(in.rest)
-	maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return integrationFields[name] })
+	return withRest(known, in.rest, integrationFields)
+}
+
+// withRest adds to a value the fields of the stored one that this version does
+// not know.
+func withRest(known []byte, rest map[string]json.RawMessage, ours map[string]bool) ([]byte, error) {
+	if len(rest) == 0 {
+		return known, nil
+	}
+	all := maps.Clone(rest)
+	maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return ours[name] })
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(known, &fields); err != nil {
 		return nil, err

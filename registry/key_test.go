@@ -147,9 +147,11 @@ func TestKeyWithAScopeThatCannotBeIsRefused(t *testing.T) {
 		"long name":           func(s *registry.KeySpec) { s.Name = strings.Repeat("x", 1000) },
 		"odd agent":           func(s *registry.KeySpec) { s.Agent = "a/b" },
 		"odd account":         func(s *registry.KeySpec) { s.Accounts = []credential.Ref{{Tenant: s.Tenant}} },
-		"another's account":   func(s *registry.KeySpec) { s.Tenant, s.Accounts = "acme", []credential.Ref{{Tenant: "other", ID: "crm"}} },
-		"many accounts":       func(s *registry.KeySpec) { s.Accounts = make([]credential.Ref, 1000) },
-		"odd name":            func(s *registry.KeySpec) { s.Name = "a\x1b[2J" },
+		"another's account": func(s *registry.KeySpec) {
+			s.Tenant, s.Accounts = "acme", []credential.Ref{{Tenant: "other", ID: "crm"}}
+		},
+		"many accounts": func(s *registry.KeySpec) { s.Accounts = make([]credential.Ref, 1000) },
+		"odd name":      func(s *registry.KeySpec) { s.Name = "a\x1b[2J" },
 	} {
 		s := keySpec()
 		change(&s)

@@ -42,7 +42,12 @@ const (
 	prefixKeyset      = "keyset/"
 	prefixProvider    = "provider/"
 	prefixSetting     = "setting/"
+	prefixWebhook     = "webhook/"
 )
+
+// remembered are those whose values are kept in memory. Providers come first:
+// integrations go by them.
+var remembered = []string{prefixProvider, prefixIntegration, prefixKey, prefixWebhook}
 
 const (
 	// maxTries bounds how often a write that lost a race is computed anew.

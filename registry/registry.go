@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,12 +20,13 @@ import (
 const (
 	MaxIntegrations = 10_000
 	MaxKeys         = 100_000
+	MaxWebhooks     = 1_000
 )
 
 // ErrFull is wrapped by credential.ErrInvalid errors about these limits.
 var ErrFull = errors.New("registry is full")
 
-// Sealer seals client secrets.
+// Sealer seals client secrets and signing secrets.
 type Sealer interface {
 	Seal(ctx context.Context, label credential.Label, s credential.Secret) (credential.Sealed, error)
 	Open(ctx context.Context, label credential.Label, sealed credential.Sealed) (credential.Secret, error)
@@ -57,7 +59,9 @@ type Registry struct {
 	integrations sync.Map // id -> *Integration
 	keys         sync.Map // id -> *Key
 	providers    sync.Map // id -> *provider, those defined by the API
-	counts       struct{ integrations, keys, providers atomic.Int64 }
+	webhooks     sync.Map // name -> *Webhook
+	counts       struct{ integrations, keys, providers, webhooks atomic.Int64 }
+	endpoints    endpoints
 	nobody       *Key // has the hash of no text that anybody has
 
 	// One goroutine copies keys from the store to memory, so that an older
@@ -115,7 +119,7 @@ func (r *Registry) mark(keys []string) bool {
 	defer r.mu.Unlock()
 	r.all = r.all || keys == nil
 	for _, k := range keys {
-		if strings.HasPrefix(k, prefixIntegration) || strings.HasPrefix(k, prefixKey) || strings.HasPrefix(k, prefixProvider) {
+		if slices.ContainsFunc(remembered, func(prefix string) bool { return strings.HasPrefix(k, prefix) }) {
 			r.dirty[k] = struct{}{}
 		}
 	}
@@ -205,8 +209,7 @@ func (r *Registry) read(key string) error {
 
 func (r *Registry) readAll() error {
 	seen := make(map[string]struct{})
-	// Providers come first: integrations go by them.
-	for _, prefix := range []string{prefixProvider, prefixIntegration, prefixKey} {
+	for _, prefix := range remembered {
 		err := r.kv.Scan(prefix, func(key string, value []byte, rev uint64) error {
 			seen[key] = struct{}{}
 			r.remember(key, value, rev)
@@ -227,6 +230,7 @@ func (r *Registry) readAll() error {
 	forget(prefixProvider, &r.providers)
 	forget(prefixIntegration, &r.integrations)
 	forget(prefixKey, &r.keys)
+	forget(prefixWebhook, &r.webhooks)
 	return nil
 }
 
@@ -238,6 +242,8 @@ func (r *Registry) remember(key string, value []byte, rev uint64) {
 		err = r.rememberKey(id, value, rev)
 	} else if id, ok := strings.CutPrefix(key, prefixProvider); ok {
 		err = r.rememberProvider(id, value, rev)
+	} else if name, ok := strings.CutPrefix(key, prefixWebhook); ok {
+		err = r.rememberWebhook(name, value, rev)
 	} else {
 		err = r.rememberIntegration(strings.TrimPrefix(key, prefixIntegration), value, rev)
 	}

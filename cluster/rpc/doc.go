@@ -141,6 +141,17 @@ type Outboxes interface {
 	Outbox(ctx context.Context, group uint16, after credential.EventPos, limit int, wait time.Duration) (OutboxPage, error)
 }
 
+// Deliveries are the deliveries of webhooks that this node keeps. What is asked
+// and answered is opaque here.
+type Deliveries interface {
+	// Deliveries lists those of a group of which this node has a replica;
+	// credential.ErrNotOwner: there is none that counts.
+	Deliveries(ctx context.Context, group uint16, query []byte) (page []byte, err error)
+	// Replay has deliveries of a group made once more where this node owns it, or
+	// answers credential.ErrNotOwner.
+	Replay(ctx context.Context, group uint16, replay []byte) (replayed []byte, err error)
+}
+
 // Key is what an API key may do and see.
 type Key interface {
 	Can(permission string) bool
@@ -172,6 +183,7 @@ type Services struct {
 	Founding Founding
 	Status   Status
 	Outboxes Outboxes
+	Webhooks Deliveries
 
 	// For co-located services: Routed finds the owner, Keys their scope.
 	Routed         Accounts

@@ -63,6 +63,10 @@ func (nobody) NoteHandout(context.Context, credential.Ref, credential.Handout) e
 func (nobody) SeesTenant(string) bool                                                { return true }
 func (nobody) SeesIntegration(string) bool                                           { return true }
 func (nobody) Scope() (string, bool)                                                 { return "acme", false }
+func (nobody) Deliveries(context.Context, uint16, []byte) ([]byte, error)            { return nil, nil }
+
+func (nobody) Replay(context.Context, uint16, []byte) ([]byte, error) { return nil, nil }
+
 func (nobody) Outbox(context.Context, uint16, credential.EventPos, int, time.Duration) (OutboxPage, error) {
 	return OutboxPage{}, nil
 }
@@ -86,7 +90,7 @@ func FuzzAnyRequestIsAnswered(f *testing.F) {
 		Identify: func(context.Context) (string, string, bool) { return role, "n2", true },
 	}}
 	v := Services{
-		Owned: nobody{}, Fates: nobody{}, KV: nobody{}, Founding: nobody{}, Status: nobody{}, Outboxes: nobody{}, Routed: nobody{}, Keys: nobody{},
+		Owned: nobody{}, Fates: nobody{}, KV: nobody{}, Founding: nobody{}, Status: nobody{}, Outboxes: nobody{}, Webhooks: nobody{}, Routed: nobody{}, Keys: nobody{},
 		HasIntegration: func(string) bool { return true },
 		Leader:         func(credential.Ref) (string, uint64) { return "n3", 1 },
 	}

@@ -330,3 +330,26 @@ func (p *Peers) Outbox(ctx context.Context, node string, group uint16, after cre
 	}
 	return OutboxPage{}, strange(node)
 }
+
+// Deliveries asks a node that holds a replica of a group for deliveries of
+// webhooks; see Deliveries.
+func (p *Peers) Deliveries(ctx context.Context, node string, group uint16, query []byte) (page []byte, err error) {
+	m, err := p.ask(ctx, node, &rpcpb.Request{Kind: &rpcpb.Request_Deliveries{Deliveries: &rpcpb.DeliveriesRequest{Group: uint32(group), What: query}}})
+	return deliveriesIn(node, m, err)
+}
+
+// Replay asks the owner of a group to make deliveries of webhooks once more.
+func (p *Peers) Replay(ctx context.Context, node string, group uint16, replay []byte) (replayed []byte, err error) {
+	m, err := p.ask(ctx, node, &rpcpb.Request{Kind: &rpcpb.Request_Replay{Replay: &rpcpb.DeliveriesRequest{Group: uint32(group), What: replay}}})
+	return deliveriesIn(node, m, err)
+}
+
+func deliveriesIn(node string, m *rpcpb.Response, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	if d := m.GetDeliveries(); d != nil {
+		return d.GetAnswer(), nil
+	}
+	return nil, strange(node)
+}

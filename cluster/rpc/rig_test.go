@@ -221,6 +221,14 @@ func (w *world) Delete(_ context.Context, key string, expect uint64) error {
 	return w.asked(key, expect)
 }
 
+func (w *world) Deliveries(_ context.Context, group uint16, query []byte) ([]byte, error) {
+	return []byte("page"), w.asked(group, string(query))
+}
+
+func (w *world) Replay(_ context.Context, group uint16, replay []byte) ([]byte, error) {
+	return []byte("replayed"), w.asked(group, string(replay))
+}
+
 func (w *world) Outbox(_ context.Context, group uint16, after credential.EventPos, limit int, wait time.Duration) (rpc.OutboxPage, error) {
 	e := credential.Event{ID: "e2", Type: credential.EventAuthError, Ref: credential.Ref{Tenant: "acme", ID: "crm"}, At: noon, Reason: "r", Generation: 7, Integration: "github"}
 	return rpc.OutboxPage{First: 2, Last: 9, Events: []credential.StoredEvent{{Pos: 9, Revision: 77, Event: e}}}, w.asked(group, after, limit, wait)
@@ -293,7 +301,7 @@ func newWorld() *world {
 
 func (w *world) services() rpc.Services {
 	return rpc.Services{
-		Owned: w, Fates: w, KV: w, Founding: w, Status: w, Outboxes: w, Routed: w, Keys: everyKey,
+		Owned: w, Fates: w, KV: w, Founding: w, Status: w, Outboxes: w, Webhooks: w, Routed: w, Keys: everyKey,
 		HasIntegration: func(id string) bool { return id == "github" || id == "slack" },
 		Leader:         func(credential.Ref) (string, uint64) { return "n3", 42 },
 		MetaLeader:     func() (string, uint64) { return "n4", 43 },

@@ -81,6 +81,10 @@ func calls() []call {
 			return p.Outbox(ctx, "n2", 65535, 8, 20, 1500*time.Millisecond)
 		}, []any{uint16(65535), credential.EventPos(8), 20, 1500 * time.Millisecond},
 			rpc.OutboxPage{First: 2, Last: 9, Events: []credential.StoredEvent{{Pos: 9, Revision: 77, Event: told[1]}}}},
+		{"deliveries", func(ctx context.Context, p *rpc.Peers) (any, error) {
+			return p.Deliveries(ctx, "n2", 65535, []byte("which"))
+		}, []any{uint16(65535), "which"}, []byte("page")},
+		{"replay", func(ctx context.Context, p *rpc.Peers) (any, error) { return p.Replay(ctx, "n2", 3, []byte("all")) }, []any{uint16(3), "all"}, []byte("replayed")},
 		{"join", func(ctx context.Context, p *rpc.Peers) (any, error) { return p.Join(ctx, "n2", []byte("me")) }, []any{"n1", "me"}, []byte("welcome")},
 		{"promise", func(ctx context.Context, p *rpc.Peers) (any, error) { return p.Promise(ctx, "n2", []byte("c1")) }, []any{"n1", "c1"}, []byte("promised")},
 		{"release", func(ctx context.Context, p *rpc.Peers) (any, error) { return p.Release(ctx, "n2", []byte("c1")) }, []any{"n1", "c1"}, []byte("released")},

@@ -48,7 +48,8 @@ func (v *Services) forService(ctx context.Context, req *rpcpb.Request) (*rpcpb.R
 	case *rpcpb.Request_List:
 		return c.list(ctx, k.List)
 	case *rpcpb.Request_ShardPage, *rpcpb.Request_ReplicaToken, *rpcpb.Request_Handout, *rpcpb.Request_Fate, *rpcpb.Request_Offer, *rpcpb.Request_KvPut, *rpcpb.Request_KvTell, *rpcpb.Request_KvDelete,
-		*rpcpb.Request_Join, *rpcpb.Request_Promise, *rpcpb.Request_Release, *rpcpb.Request_Status, *rpcpb.Request_Outbox:
+		*rpcpb.Request_Join, *rpcpb.Request_Promise, *rpcpb.Request_Release, *rpcpb.Request_Status, *rpcpb.Request_Outbox,
+		*rpcpb.Request_Deliveries, *rpcpb.Request_Replay:
 		return nil, &refusal{rpcpb.Code_CODE_FORBIDDEN, "only nodes may ask this"}
 	}
 	return nil, errUnknown

@@ -206,6 +206,11 @@ func (v *Services) forNode(ctx context.Context, peer string, req *rpcpb.Request)
 			return nil, errNotReady
 		}
 		return v.outbox(ctx, k.Outbox)
+	case *rpcpb.Request_Deliveries, *rpcpb.Request_Replay:
+		if v.Webhooks == nil {
+			return nil, errNotReady
+		}
+		return v.webhooks(ctx, req)
 	case *rpcpb.Request_List:
 		return nil, &refusal{rpcpb.Code_CODE_FORBIDDEN, "a node merges its lists itself"}
 	}
@@ -219,6 +224,22 @@ func (v *Services) tell(ctx context.Context, r *rpcpb.TellRequest) (*rpcpb.Respo
 		return written(v.KV.PutAndTell(ctx, p.GetKey(), p.GetExpect(), p.GetValue(), events))
 	}
 	return written(0, v.KV.Emit(ctx, events...))
+}
+
+// webhooks lists deliveries of webhooks, or has them made once more.
+func (v *Services) webhooks(ctx context.Context, req *rpcpb.Request) (*rpcpb.Response, error) {
+	do, r := v.Webhooks.Deliveries, req.GetDeliveries()
+	if r == nil {
+		do, r = v.Webhooks.Replay, req.GetReplay()
+	}
+	if r.GetGroup() > math.MaxUint16 {
+		return nil, fmt.Errorf("%w: there is no group %d", credential.ErrInvalid, r.GetGroup())
+	}
+	answer, err := do(ctx, uint16(r.GetGroup()), r.GetWhat())
+	if err != nil {
+		return nil, err
+	}
+	return &rpcpb.Response{Kind: &rpcpb.Response_Deliveries{Deliveries: &rpcpb.Deliveries{Answer: answer}}}, nil
 }
 
 func (v *Services) outbox(ctx context.Context, r *rpcpb.OutboxRequest) (*rpcpb.Response, error) {

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/grantd/grantd/credential"
@@ -14,7 +15,7 @@ const AllEvents = "*"
 // Endpoint is where events are delivered, and which. It is shared and never
 // changed.
 type Endpoint struct {
-	ID string
+	ID string // see [EndpointID]
 	// Incarnation tells it from an earlier end point of the same id.
 	Incarnation string
 	// Revision of the registry's value that this is.
@@ -36,4 +37,21 @@ func (e *Endpoint) Wants(ev *credential.Event) bool {
 	return (e.Tenant == "" || e.Tenant == ev.Ref.Tenant) &&
 		(e.Integrations == nil || slices.Contains(e.Integrations, ev.Integration)) &&
 		(slices.Contains(e.Events, string(ev.Type)) || ev.Type != credential.EventRefreshed && slices.Contains(e.Events, AllEvents))
+}
+
+// EndpointID is the name of an end point wherever it has one name: ids are unique
+// within a tenant, and among those of no tenant.
+func EndpointID(tenant, id string) string {
+	if tenant == "" {
+		return id
+	}
+	return tenant + "/" + id
+}
+
+// SplitEndpointID is the reverse of [EndpointID].
+func SplitEndpointID(name string) (tenant, id string) {
+	if tenant, id, ok := strings.Cut(name, "/"); ok {
+		return tenant, id
+	}
+	return "", name
 }

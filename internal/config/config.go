@@ -30,6 +30,7 @@ type Config struct {
 	Log      Log
 	Refresh  Refresh
 	Outgoing Outgoing
+	Events   Events
 }
 
 // Node says who this node is and where its data lies.
@@ -147,11 +148,18 @@ type Refresh struct {
 	RefreshTokenWarning    time.Duration // default 168h
 }
 
-// Outgoing bounds where requests to providers may go. Private, loopback and
+// Outgoing bounds where requests to providers and messages to webhooks may go. Private, loopback and
 // link-local addresses are refused unless they are allowed here.
 type Outgoing struct {
 	// Allow lists exceptions; [ParseAllow] says how an entry is written.
 	Allow []string
+}
+
+// Events says what is told.
+type Events struct {
+	// Refreshed has every refresh told in the event stream. Without it, those that
+	// an end point of webhooks asks for are. Default false.
+	Refreshed bool
 }
 
 // Default returns the configuration of a node that was told nothing, but for

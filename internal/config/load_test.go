@@ -57,9 +57,9 @@ func TestNothingGivenIsTheDefault(t *testing.T) {
 func TestWrongFilesAreRefusedWithFileAndLine(t *testing.T) {
 	for name, tc := range map[string]struct{ doc, want string }{
 		"unknown key":      {"http:\n  listen: :1\n  listn: :2", `grantd.yaml:3: http: unknown key "listn"; did you mean "listen"?`},
-		"unknown section":  {"\nfoo: 1", `grantd.yaml:2: unknown key "foo"; known here: node, http, cluster, seal, catalog, auth, log, refresh, outgoing`},
-		"empty key":        {`"": 1`, `grantd.yaml:1: unknown key ""; known here: node, http, cluster, seal, catalog, auth, log, refresh, outgoing`},
-		"path as a key":    {"http.listen: :1", `grantd.yaml:1: unknown key "http.listen"; known here: node, http, cluster, seal, catalog, auth, log, refresh, outgoing`},
+		"unknown section":  {"\nfoo: 1", `grantd.yaml:2: unknown key "foo"; known here: node, http, cluster, seal, catalog, auth, log, refresh, outgoing, events`},
+		"empty key":        {`"": 1`, `grantd.yaml:1: unknown key ""; known here: node, http, cluster, seal, catalog, auth, log, refresh, outgoing, events`},
+		"path as a key":    {"http.listen: :1", `grantd.yaml:1: unknown key "http.listen"; known here: node, http, cluster, seal, catalog, auth, log, refresh, outgoing, events`},
 		"unknown below":    {"http: {tls: {ca: x}}", `grantd.yaml:1: http.tls: unknown key "ca"; known here: cert, key`},
 		"twice":            {"node: {name: a}\nnode: {name: b}", `grantd.yaml:2: node: stands twice, first in line 1; take one out`},
 		"value as section": {"http: 1", `grantd.yaml:1: http: must hold keys and values: listen, public_url, tls, read_header_timeout, idle_timeout, shutdown_timeout`},
@@ -68,9 +68,9 @@ func TestWrongFilesAreRefusedWithFileAndLine(t *testing.T) {
 		"not a duration":   {"refresh: {margin_min: 60}", `grantd.yaml:1: refresh.margin_min: "60" is not a duration; write it like 500ms, 30s, 5m or 1h30m`},
 		"not a list":       {"outgoing: {allow: 10.0.0.0/8}", `grantd.yaml:1: outgoing.allow: is a list; write it as [a, b]`},
 		"list of lists":    {"outgoing:\n  allow:\n    - [a]", `grantd.yaml:3: outgoing.allow: every item of the list must be one value that is not empty`},
-		"list at the top":  {"- a", `grantd.yaml:1: must hold keys and values: node, http, cluster, seal, catalog, auth, log, refresh, outgoing`},
+		"list at the top":  {"- a", `grantd.yaml:1: must hold keys and values: node, http, cluster, seal, catalog, auth, log, refresh, outgoing, events`},
 		"two documents":    {"node: {}\n---\nnode: {}", `grantd.yaml: holds more than one YAML document; keep one and take out the lines ---`},
-		"merge":            {"<<: {node: {}}", `grantd.yaml:1: unknown key "<<"; known here: node, http, cluster, seal, catalog, auth, log, refresh, outgoing`},
+		"merge":            {"<<: {node: {}}", `grantd.yaml:1: unknown key "<<"; known here: node, http, cluster, seal, catalog, auth, log, refresh, outgoing, events`},
 		"bad value":        {"node: {}\nhttp:\n  listen: nowhere", `grantd.yaml:3: http.listen: "nowhere" is not an address; write host:port, such as 127.0.0.1:8420`},
 		"half of TLS":      {"http:\n  tls:\n    cert: a.pem", `grantd.yaml:3: http.tls: has only one of cert and key; give both, or none for plain HTTP`},
 	} {
@@ -256,4 +256,21 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestASwitchIsTrueOrFalse(t *testing.T) {
+	for text, ok := range map[string]bool{"true": true, "false": true, "yes": false, "1": false, "": false} {
+		c := Default()
+		for _, k := range c.keys() {
+			if k.path != "events.refreshed" {
+				continue
+			}
+			if err := k.set(text); (err == nil) != ok || c.Events.Refreshed != (text == "true") {
+				t.Errorf("%q: %v, %v", text, c.Events.Refreshed, err)
+			}
+			if ok && k.String() != text {
+				t.Errorf("%q prints as %q", text, k)
+			}
+		}
+	}
 }

@@ -73,7 +73,9 @@ func (c *Config) keys() []key {
 		{"refresh.passivate_after", &c.Refresh.PassivateAfter, "an account without work leaves memory after this"},
 		{"refresh.refresh_token_warning", &c.Refresh.RefreshTokenWarning, "the end of a refresh token is told this long before"},
 
-		{"outgoing.allow", &c.Outgoing.Allow, "private addresses that providers may live at: CIDR, IP, host, IP:port or host:port"},
+		{"outgoing.allow", &c.Outgoing.Allow, "private addresses that providers and webhooks may live at: CIDR, IP, host, IP:port or host:port"},
+
+		{"events.refreshed", &c.Events.Refreshed, "true: every refresh is an event of the stream; false: those that a webhook asks for are"},
 	}
 }
 
@@ -89,6 +91,11 @@ func (k key) set(text string) error {
 			return fmt.Errorf("%q is not a whole number", text)
 		}
 		*v = n
+	case *bool:
+		if text != "true" && text != "false" {
+			return fmt.Errorf("%q is neither true nor false", text)
+		}
+		*v = text == "true"
 	case *time.Duration:
 		d, err := time.ParseDuration(text)
 		if err != nil {
@@ -111,6 +118,8 @@ func (k key) String() string {
 		return *v
 	case *int:
 		return strconv.Itoa(*v)
+	case *bool:
+		return strconv.FormatBool(*v)
 	case *time.Duration:
 		return trimZeroUnits(v.String())
 	case *[]string:

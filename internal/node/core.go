@@ -26,6 +26,7 @@ import (
 	"github.com/grantd/grantd/feed"
 	"github.com/grantd/grantd/httpapi"
 	"github.com/grantd/grantd/oauth"
+	"github.com/grantd/grantd/outbox"
 	"github.com/grantd/grantd/registry"
 	"github.com/grantd/grantd/storage"
 )
@@ -40,12 +41,18 @@ type CoreConfig struct {
 	KEK    *envelope.KEK
 	// CatalogDir is the operator's own folder of providers; empty: none.
 	CatalogDir string
-	Policy actors.Policy
+	Policy     actors.Policy
 	// PublicURL is the base of connect links; see connect.Config.
 	PublicURL string
-	// Transport carries the requests to providers.
-	Transport http.RoundTripper
-	Logger    *slog.Logger
+	// Transport carries the requests to providers, and WebhookTransport the
+	// messages to end points of webhooks; nil: Transport does.
+	Transport, WebhookTransport http.RoundTripper
+	// Webhooks are the times and bounds of webhooks.
+	Webhooks outbox.Policy
+	// TellRefreshes has every refresh told in the event stream, and not only to
+	// webhooks that want to hear of it.
+	TellRefreshes bool
+	Logger        *slog.Logger
 	// Fatal ends the process after a disk fault; see storage.Options.
 	Fatal func(reason string)
 	// Failpoint is for fault tests; see actors.Config.
@@ -74,6 +81,8 @@ type Core struct {
 	Sealer   *envelope.Sealer
 	// Feed is the event stream of the whole cluster.
 	Feed *feed.Feed
+	// Webhooks delivers the events of the groups that this node owns.
+	Webhooks *outbox.Dispatcher
 
 	Connect *connect.Connect
 
@@ -87,7 +96,7 @@ type Core struct {
 	host    *consensus.Host
 	kv      registry.KV // the meta group
 	cluster *cluster    // nil: the node is alone
-	outside http.RoundTripper
+	outside []http.RoundTripper
 	log     *slog.Logger
 	led     lead
 	closing chan struct{} // closed to end the following of leadership and of outboxes
@@ -122,7 +131,7 @@ func Open(ctx context.Context, c CoreConfig) (*Core, error) {
 		return nil, errors.Join(err, c.Cluster.discard())
 	}
 	core := &Core{
-		Catalog: facts, name: c.Name, boot: newBoot(), db: db, log: c.Logger, outside: c.Transport,
+		Catalog: facts, name: c.Name, boot: newBoot(), db: db, log: c.Logger, outside: []http.RoundTripper{c.Transport, c.WebhookTransport},
 		led: lead{all: make(chan struct{})}, closing: make(chan struct{}), spare: make([]byte, spareBytes),
 	}
 	if err := core.start(ctx, c); err != nil {
@@ -172,6 +181,7 @@ func (core *Core) start(ctx context.Context, c CoreConfig) (err error) {
 	fn := core.Actors.Resume
 	resume.Store(&fn)
 	core.Feed = core.newFeed()
+	core.Webhooks = core.newWebhooks(c)
 	if core.cluster != nil {
 		core.cluster.serve(serviceKeys{core.Registry})
 		core.cluster.minding.Go(core.cluster.mind)
@@ -229,7 +239,7 @@ func (core *Core) startActors(c CoreConfig) (err error) {
 	core.Actors, err = actors.New(actors.Config{
 		Node: c.Name, Boot: core.boot, Stores: stores, ShardOf: core.shardOf, Peers: peers,
 		Sealer: core.Sealer, Provider: core.provider,
-		Integrations: integrations{core.Registry}, Journal: journal{core.db.Journal()},
+		Integrations: integrations{core.Registry}, Journal: journal{core.db.Journal()}, TellsRefreshes: core.tellsRefreshes(c.TellRefreshes),
 		Policy: c.Policy, Logger: c.Logger, Failpoint: c.Failpoint,
 	})
 	return err
@@ -312,11 +322,12 @@ func (core *Core) Placement() *placement.Placement {
 // returns when that is done, or ctx ends. The node goes on answering.
 func (core *Core) Leave(ctx context.Context) {
 	if core.cluster != nil {
+		core.stopWebhooks(ctx) // while what came of messages under way can be noted
 		core.cluster.leave(ctx)
 	}
 }
 
-// Close ends the core in order: event streams, actors, what connects it to other nodes, the
+// Close ends the core in order: event streams, webhooks, actors, what connects it to other nodes, the
 // registry, raft, the store. Refreshes under way are finished until ctx ends;
 // what comes after may take closeReserve longer, each.
 func (core *Core) Close(ctx context.Context) error {
@@ -328,6 +339,7 @@ func (core *Core) Close(ctx context.Context) error {
 		<-core.follows
 	}
 	core.stopConnect()
+	core.stopWebhooks(ctx)
 	if core.Actors != nil {
 		core.Actors.Stop(ctx)
 	}
@@ -335,8 +347,10 @@ func (core *Core) Close(ctx context.Context) error {
 	if core.cluster != nil {
 		left = withReserve(ctx, core.cluster.closeBefore)
 	}
-	if t, ok := core.outside.(interface{ CloseIdleConnections() }); ok {
-		t.CloseIdleConnections()
+	for _, outside := range core.outside {
+		if t, ok := outside.(interface{ CloseIdleConnections() }); ok {
+			t.CloseIdleConnections()
+		}
 	}
 	if core.Registry != nil {
 		core.Registry.Close()

@@ -82,6 +82,7 @@ func (core *Core) follow(seen []consensus.LeaderChange) {
 
 // changed acts on a gain or a loss of leadership.
 func (core *Core) changed(c consensus.LeaderChange) {
+	core.deliver(c)
 	switch {
 	case c.Group == consensus.MetaGroup:
 	case c.Leading:

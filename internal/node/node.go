@@ -155,12 +155,17 @@ func openCore(ctx context.Context, o Options, public string, failed func(error))
 		Cluster: cluster, Failed: failed, PublicURL: public,
 		Name: c.Node.Name, Dir: store, Shards: c.Cluster.Shards, KEK: kek, Policy: policy(c.Refresh), CatalogDir: c.Catalog.Dir,
 		FS:        faultyDisk(),
-		Transport: transport(allow, c.Refresh.Concurrency), Logger: o.Logger, Failpoint: hook,
+		Transport: transport(allow, c.Refresh.Concurrency), WebhookTransport: transport(allow, webhookConns),
+		TellRefreshes: c.Events.Refreshed, Logger: o.Logger, Failpoint: hook,
 	})
 }
 
+// webhookConns is far more than the attempts that end points of one host may have
+// under way: none of them waits for another.
+const webhookConns = 1024
+
 // transport reaches public addresses and those that the configuration allows,
-// with a connection for each request that may be in flight to one provider.
+// with a connection for each request that may be in flight to one host.
 func transport(allow []config.Allow, concurrency int) *http.Transport {
 	exceptions := make([]oauth.Exception, len(allow))
 	for i, a := range allow {
@@ -200,13 +205,13 @@ func (n *Node) ensureAdmin(ctx context.Context, file string, log *slog.Logger) e
 
 func (n *Node) api(o Options) http.Handler {
 	reg := newRegistry(o.Version)
-	reg.MustRegister(actorFigures(n.core.Actors.Counters(), n.core.Actors.OpenCircuits), storeFigures(n.core.db.Metrics), shardFigures(n.core.host), feedFigures(n.core.Feed.Counters()))
+	reg.MustRegister(actorFigures(n.core.Actors.Counters(), n.core.Actors.OpenCircuits), storeFigures(n.core.db.Metrics), shardFigures(n.core.host), feedFigures(n.core.Feed.Counters()), webhookFigures(n.core.Webhooks))
 	if n.core.cluster != nil {
 		reg.MustRegister(n.core.cluster.figures())
 	}
 	return httpapi.New(httpapi.Deps{
 		Accounts: n.core.Accounts(), Integrations: apiIntegrations{n.core.Registry}, Keys: apiKeys{n.core.Registry},
-		Events: n.core.Feed, Providers: newAPIProviders(n.core.Registry, n.core.Catalog), Connect: n.core.Connect, Cluster: n.cluster, RemoveNode: n.removeNode,
+		Events: n.core.Feed, Webhooks: apiWebhooks{n.core}, Providers: newAPIProviders(n.core.Registry, n.core.Catalog), Connect: n.core.Connect, Cluster: n.cluster, RemoveNode: n.removeNode,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Ready: n.ready,
 	}, httpapi.Options{Logger: o.Logger, Registerer: prometheus.Registerer(reg)})
 }

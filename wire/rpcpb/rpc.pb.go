@@ -235,6 +235,8 @@ type Request struct {
 	//	*Request_KvTell
 	//	*Request_Outbox
 	//	*Request_Handout
+	//	*Request_Deliveries
+	//	*Request_Replay
 	Kind          isRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -505,6 +507,24 @@ func (x *Request) GetHandout() *HandoutRequest {
 	return nil
 }
 
+func (x *Request) GetDeliveries() *DeliveriesRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_Deliveries); ok {
+			return x.Deliveries
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetReplay() *DeliveriesRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_Replay); ok {
+			return x.Replay
+		}
+	}
+	return nil
+}
+
 type isRequest_Kind interface {
 	isRequest_Kind()
 }
@@ -604,6 +624,14 @@ type Request_Handout struct {
 	Handout *HandoutRequest `protobuf:"bytes,50,opt,name=handout,proto3,oneof"`
 }
 
+type Request_Deliveries struct {
+	Deliveries *DeliveriesRequest `protobuf:"bytes,44,opt,name=deliveries,proto3,oneof"`
+}
+
+type Request_Replay struct {
+	Replay *DeliveriesRequest `protobuf:"bytes,45,opt,name=replay,proto3,oneof"`
+}
+
 func (*Request_Hello) isRequest_Kind() {}
 
 func (*Request_Cancel) isRequest_Kind() {}
@@ -650,6 +678,10 @@ func (*Request_Outbox) isRequest_Kind() {}
 
 func (*Request_Handout) isRequest_Kind() {}
 
+func (*Request_Deliveries) isRequest_Kind() {}
+
+func (*Request_Replay) isRequest_Kind() {}
+
 type Response struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // of the request; 0: of the stream itself
@@ -672,6 +704,7 @@ type Response struct {
 	//	*Response_Status
 	//	*Response_Outbox
 	//	*Response_Noted
+	//	*Response_Deliveries
 	Kind          isResponse_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -874,6 +907,15 @@ func (x *Response) GetNoted() *Noted {
 	return nil
 }
 
+func (x *Response) GetDeliveries() *Deliveries {
+	if x != nil {
+		if x, ok := x.Kind.(*Response_Deliveries); ok {
+			return x.Deliveries
+		}
+	}
+	return nil
+}
+
 type isResponse_Kind interface {
 	isResponse_Kind()
 }
@@ -949,6 +991,10 @@ type Response_Noted struct {
 	Noted *Noted `protobuf:"bytes,50,opt,name=noted,proto3,oneof"`
 }
 
+type Response_Deliveries struct {
+	Deliveries *Deliveries `protobuf:"bytes,39,opt,name=deliveries,proto3,oneof"`
+}
+
 func (*Response_Hello) isResponse_Kind() {}
 
 func (*Response_GoAway) isResponse_Kind() {}
@@ -982,6 +1028,8 @@ func (*Response_Status) isResponse_Kind() {}
 func (*Response_Outbox) isResponse_Kind() {}
 
 func (*Response_Noted) isResponse_Kind() {}
+
+func (*Response_Deliveries) isResponse_Kind() {}
 
 type ClientHello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3188,6 +3236,105 @@ func (x *StoredEvent) GetEvent() *Event {
 	return nil
 }
 
+// DeliveriesRequest asks for deliveries of webhooks, or that they be made once
+// more. What is asked, and the answer, are JSON: fields that are not known are
+// ignored there, too.
+type DeliveriesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint32                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	What          []byte                 `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliveriesRequest) Reset() {
+	*x = DeliveriesRequest{}
+	mi := &file_rpc_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliveriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliveriesRequest) ProtoMessage() {}
+
+func (x *DeliveriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliveriesRequest.ProtoReflect.Descriptor instead.
+func (*DeliveriesRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *DeliveriesRequest) GetGroup() uint32 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *DeliveriesRequest) GetWhat() []byte {
+	if x != nil {
+		return x.What
+	}
+	return nil
+}
+
+type Deliveries struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Answer        []byte                 `protobuf:"bytes,1,opt,name=answer,proto3" json:"answer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Deliveries) Reset() {
+	*x = Deliveries{}
+	mi := &file_rpc_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Deliveries) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Deliveries) ProtoMessage() {}
+
+func (x *Deliveries) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Deliveries.ProtoReflect.Descriptor instead.
+func (*Deliveries) Descriptor() ([]byte, []int) {
+	return file_rpc_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *Deliveries) GetAnswer() []byte {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
 type DeleteRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -3198,7 +3345,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_rpc_proto_msgTypes[35]
+	mi := &file_rpc_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3210,7 +3357,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[35]
+	mi := &file_rpc_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3223,7 +3370,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{35}
+	return file_rpc_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DeleteRequest) GetKey() string {
@@ -3249,7 +3396,7 @@ type Written struct {
 
 func (x *Written) Reset() {
 	*x = Written{}
-	mi := &file_rpc_proto_msgTypes[36]
+	mi := &file_rpc_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3261,7 +3408,7 @@ func (x *Written) String() string {
 func (*Written) ProtoMessage() {}
 
 func (x *Written) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[36]
+	mi := &file_rpc_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3274,7 +3421,7 @@ func (x *Written) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Written.ProtoReflect.Descriptor instead.
 func (*Written) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{36}
+	return file_rpc_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Written) GetRevision() uint64 {
@@ -3293,7 +3440,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_rpc_proto_msgTypes[37]
+	mi := &file_rpc_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3305,7 +3452,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[37]
+	mi := &file_rpc_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3318,7 +3465,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{37}
+	return file_rpc_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *JoinRequest) GetRecord() []byte {
@@ -3337,7 +3484,7 @@ type Joined struct {
 
 func (x *Joined) Reset() {
 	*x = Joined{}
-	mi := &file_rpc_proto_msgTypes[38]
+	mi := &file_rpc_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3349,7 +3496,7 @@ func (x *Joined) String() string {
 func (*Joined) ProtoMessage() {}
 
 func (x *Joined) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[38]
+	mi := &file_rpc_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3362,7 +3509,7 @@ func (x *Joined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Joined.ProtoReflect.Descriptor instead.
 func (*Joined) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{38}
+	return file_rpc_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Joined) GetAnswer() []byte {
@@ -3381,7 +3528,7 @@ type PromiseRequest struct {
 
 func (x *PromiseRequest) Reset() {
 	*x = PromiseRequest{}
-	mi := &file_rpc_proto_msgTypes[39]
+	mi := &file_rpc_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3393,7 +3540,7 @@ func (x *PromiseRequest) String() string {
 func (*PromiseRequest) ProtoMessage() {}
 
 func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[39]
+	mi := &file_rpc_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3406,7 +3553,7 @@ func (x *PromiseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromiseRequest.ProtoReflect.Descriptor instead.
 func (*PromiseRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{39}
+	return file_rpc_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PromiseRequest) GetPromise() []byte {
@@ -3425,7 +3572,7 @@ type Promised struct {
 
 func (x *Promised) Reset() {
 	*x = Promised{}
-	mi := &file_rpc_proto_msgTypes[40]
+	mi := &file_rpc_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3437,7 +3584,7 @@ func (x *Promised) String() string {
 func (*Promised) ProtoMessage() {}
 
 func (x *Promised) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[40]
+	mi := &file_rpc_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3450,7 +3597,7 @@ func (x *Promised) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promised.ProtoReflect.Descriptor instead.
 func (*Promised) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{40}
+	return file_rpc_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Promised) GetAnswer() []byte {
@@ -3469,7 +3616,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_rpc_proto_msgTypes[41]
+	mi := &file_rpc_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3481,7 +3628,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[41]
+	mi := &file_rpc_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3494,7 +3641,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{41}
+	return file_rpc_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *StatusRequest) GetGroups() []uint32 {
@@ -3513,7 +3660,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_rpc_proto_msgTypes[42]
+	mi := &file_rpc_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3525,7 +3672,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[42]
+	mi := &file_rpc_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3538,7 +3685,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{42}
+	return file_rpc_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Status) GetGroups() []*GroupStatus {
@@ -3564,7 +3711,7 @@ type GroupStatus struct {
 
 func (x *GroupStatus) Reset() {
 	*x = GroupStatus{}
-	mi := &file_rpc_proto_msgTypes[43]
+	mi := &file_rpc_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3576,7 +3723,7 @@ func (x *GroupStatus) String() string {
 func (*GroupStatus) ProtoMessage() {}
 
 func (x *GroupStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_proto_msgTypes[43]
+	mi := &file_rpc_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3589,7 +3736,7 @@ func (x *GroupStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStatus.ProtoReflect.Descriptor instead.
 func (*GroupStatus) Descriptor() ([]byte, []int) {
-	return file_rpc_proto_rawDescGZIP(), []int{43}
+	return file_rpc_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GroupStatus) GetGroup() uint32 {
@@ -3652,8 +3799,7 @@ var File_rpc_proto protoreflect.FileDescriptor
 
 const file_rpc_proto_rawDesc = "" +
 	"\n" +
-	"\trpc.proto\x12\rgrantd.rpc.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\n" +
-	"\n" +
+	"\trpc.proto\x12\rgrantd.rpc.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\v\n" +
 	"\aRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -3684,8 +3830,12 @@ const file_rpc_proto_rawDesc = "" +
 	"\x06status\x18) \x01(\v2\x1c.grantd.rpc.v1.StatusRequestH\x00R\x06status\x125\n" +
 	"\akv_tell\x18* \x01(\v2\x1a.grantd.rpc.v1.TellRequestH\x00R\x06kvTell\x126\n" +
 	"\x06outbox\x18+ \x01(\v2\x1c.grantd.rpc.v1.OutboxRequestH\x00R\x06outbox\x129\n" +
-	"\ahandout\x182 \x01(\v2\x1d.grantd.rpc.v1.HandoutRequestH\x00R\ahandoutB\x06\n" +
-	"\x04kind\"\xde\x06\n" +
+	"\ahandout\x182 \x01(\v2\x1d.grantd.rpc.v1.HandoutRequestH\x00R\ahandout\x12B\n" +
+	"\n" +
+	"deliveries\x18, \x01(\v2 .grantd.rpc.v1.DeliveriesRequestH\x00R\n" +
+	"deliveries\x12:\n" +
+	"\x06replay\x18- \x01(\v2 .grantd.rpc.v1.DeliveriesRequestH\x00R\x06replayB\x06\n" +
+	"\x04kind\"\x9b\a\n" +
 	"\bResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
 	"\x05hello\x18\x04 \x01(\v2\x1a.grantd.rpc.v1.ServerHelloH\x00R\x05hello\x120\n" +
@@ -3704,7 +3854,10 @@ const file_rpc_proto_rawDesc = "" +
 	"\bpromised\x18$ \x01(\v2\x17.grantd.rpc.v1.PromisedH\x00R\bpromised\x12/\n" +
 	"\x06status\x18% \x01(\v2\x15.grantd.rpc.v1.StatusH\x00R\x06status\x12/\n" +
 	"\x06outbox\x18& \x01(\v2\x15.grantd.rpc.v1.OutboxH\x00R\x06outbox\x12,\n" +
-	"\x05noted\x182 \x01(\v2\x14.grantd.rpc.v1.NotedH\x00R\x05notedB\x06\n" +
+	"\x05noted\x182 \x01(\v2\x14.grantd.rpc.v1.NotedH\x00R\x05noted\x12;\n" +
+	"\n" +
+	"deliveries\x18' \x01(\v2\x19.grantd.rpc.v1.DeliveriesH\x00R\n" +
+	"deliveriesB\x06\n" +
 	"\x04kind\"Y\n" +
 	"\vClientHello\x12\x16\n" +
 	"\x06oldest\x18\x01 \x01(\rR\x06oldest\x12\x16\n" +
@@ -3907,7 +4060,13 @@ const file_rpc_proto_rawDesc = "" +
 	"\vStoredEvent\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12*\n" +
-	"\x05event\x18\x03 \x01(\v2\x14.grantd.rpc.v1.EventR\x05event\"9\n" +
+	"\x05event\x18\x03 \x01(\v2\x14.grantd.rpc.v1.EventR\x05event\"=\n" +
+	"\x11DeliveriesRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\rR\x05group\x12\x12\n" +
+	"\x04what\x18\x02 \x01(\fR\x04what\"$\n" +
+	"\n" +
+	"Deliveries\x12\x16\n" +
+	"\x06answer\x18\x01 \x01(\fR\x06answer\"9\n" +
 	"\rDeleteRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06expect\x18\x02 \x01(\x04R\x06expect\"%\n" +
@@ -3974,7 +4133,7 @@ func file_rpc_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_rpc_proto_goTypes = []any{
 	(Code)(0),                     // 0: grantd.rpc.v1.Code
 	(Fate_State)(0),               // 1: grantd.rpc.v1.Fate.State
@@ -4013,20 +4172,22 @@ var file_rpc_proto_goTypes = []any{
 	(*OutboxRequest)(nil),         // 34: grantd.rpc.v1.OutboxRequest
 	(*Outbox)(nil),                // 35: grantd.rpc.v1.Outbox
 	(*StoredEvent)(nil),           // 36: grantd.rpc.v1.StoredEvent
-	(*DeleteRequest)(nil),         // 37: grantd.rpc.v1.DeleteRequest
-	(*Written)(nil),               // 38: grantd.rpc.v1.Written
-	(*JoinRequest)(nil),           // 39: grantd.rpc.v1.JoinRequest
-	(*Joined)(nil),                // 40: grantd.rpc.v1.Joined
-	(*PromiseRequest)(nil),        // 41: grantd.rpc.v1.PromiseRequest
-	(*Promised)(nil),              // 42: grantd.rpc.v1.Promised
-	(*StatusRequest)(nil),         // 43: grantd.rpc.v1.StatusRequest
-	(*Status)(nil),                // 44: grantd.rpc.v1.Status
-	(*GroupStatus)(nil),           // 45: grantd.rpc.v1.GroupStatus
-	nil,                           // 46: grantd.rpc.v1.ImportRequest.VariablesEntry
-	nil,                           // 47: grantd.rpc.v1.ImportRequest.FactsEntry
-	nil,                           // 48: grantd.rpc.v1.Account.VariablesEntry
-	nil,                           // 49: grantd.rpc.v1.Account.FactsEntry
-	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
+	(*DeliveriesRequest)(nil),     // 37: grantd.rpc.v1.DeliveriesRequest
+	(*Deliveries)(nil),            // 38: grantd.rpc.v1.Deliveries
+	(*DeleteRequest)(nil),         // 39: grantd.rpc.v1.DeleteRequest
+	(*Written)(nil),               // 40: grantd.rpc.v1.Written
+	(*JoinRequest)(nil),           // 41: grantd.rpc.v1.JoinRequest
+	(*Joined)(nil),                // 42: grantd.rpc.v1.Joined
+	(*PromiseRequest)(nil),        // 43: grantd.rpc.v1.PromiseRequest
+	(*Promised)(nil),              // 44: grantd.rpc.v1.Promised
+	(*StatusRequest)(nil),         // 45: grantd.rpc.v1.StatusRequest
+	(*Status)(nil),                // 46: grantd.rpc.v1.Status
+	(*GroupStatus)(nil),           // 47: grantd.rpc.v1.GroupStatus
+	nil,                           // 48: grantd.rpc.v1.ImportRequest.VariablesEntry
+	nil,                           // 49: grantd.rpc.v1.ImportRequest.FactsEntry
+	nil,                           // 50: grantd.rpc.v1.Account.VariablesEntry
+	nil,                           // 51: grantd.rpc.v1.Account.FactsEntry
+	(*timestamppb.Timestamp)(nil), // 52: google.protobuf.Timestamp
 }
 var file_rpc_proto_depIdxs = []int32{
 	4,  // 0: grantd.rpc.v1.Request.hello:type_name -> grantd.rpc.v1.ClientHello
@@ -4044,76 +4205,79 @@ var file_rpc_proto_depIdxs = []int32{
 	25, // 12: grantd.rpc.v1.Request.fate:type_name -> grantd.rpc.v1.FateRequest
 	27, // 13: grantd.rpc.v1.Request.offer:type_name -> grantd.rpc.v1.OfferRequest
 	31, // 14: grantd.rpc.v1.Request.kv_put:type_name -> grantd.rpc.v1.PutRequest
-	37, // 15: grantd.rpc.v1.Request.kv_delete:type_name -> grantd.rpc.v1.DeleteRequest
-	39, // 16: grantd.rpc.v1.Request.join:type_name -> grantd.rpc.v1.JoinRequest
-	41, // 17: grantd.rpc.v1.Request.promise:type_name -> grantd.rpc.v1.PromiseRequest
-	41, // 18: grantd.rpc.v1.Request.release:type_name -> grantd.rpc.v1.PromiseRequest
-	43, // 19: grantd.rpc.v1.Request.status:type_name -> grantd.rpc.v1.StatusRequest
+	39, // 15: grantd.rpc.v1.Request.kv_delete:type_name -> grantd.rpc.v1.DeleteRequest
+	41, // 16: grantd.rpc.v1.Request.join:type_name -> grantd.rpc.v1.JoinRequest
+	43, // 17: grantd.rpc.v1.Request.promise:type_name -> grantd.rpc.v1.PromiseRequest
+	43, // 18: grantd.rpc.v1.Request.release:type_name -> grantd.rpc.v1.PromiseRequest
+	45, // 19: grantd.rpc.v1.Request.status:type_name -> grantd.rpc.v1.StatusRequest
 	32, // 20: grantd.rpc.v1.Request.kv_tell:type_name -> grantd.rpc.v1.TellRequest
 	34, // 21: grantd.rpc.v1.Request.outbox:type_name -> grantd.rpc.v1.OutboxRequest
 	29, // 22: grantd.rpc.v1.Request.handout:type_name -> grantd.rpc.v1.HandoutRequest
-	5,  // 23: grantd.rpc.v1.Response.hello:type_name -> grantd.rpc.v1.ServerHello
-	9,  // 24: grantd.rpc.v1.Response.go_away:type_name -> grantd.rpc.v1.GoAway
-	8,  // 25: grantd.rpc.v1.Response.pong:type_name -> grantd.rpc.v1.Pong
-	10, // 26: grantd.rpc.v1.Response.error:type_name -> grantd.rpc.v1.Error
-	14, // 27: grantd.rpc.v1.Response.token:type_name -> grantd.rpc.v1.Token
-	18, // 28: grantd.rpc.v1.Response.account:type_name -> grantd.rpc.v1.Account
-	17, // 29: grantd.rpc.v1.Response.imported:type_name -> grantd.rpc.v1.Imported
-	20, // 30: grantd.rpc.v1.Response.history:type_name -> grantd.rpc.v1.History
-	23, // 31: grantd.rpc.v1.Response.page:type_name -> grantd.rpc.v1.Page
-	26, // 32: grantd.rpc.v1.Response.fate:type_name -> grantd.rpc.v1.Fate
-	28, // 33: grantd.rpc.v1.Response.taken:type_name -> grantd.rpc.v1.Taken
-	38, // 34: grantd.rpc.v1.Response.written:type_name -> grantd.rpc.v1.Written
-	40, // 35: grantd.rpc.v1.Response.joined:type_name -> grantd.rpc.v1.Joined
-	42, // 36: grantd.rpc.v1.Response.promised:type_name -> grantd.rpc.v1.Promised
-	44, // 37: grantd.rpc.v1.Response.status:type_name -> grantd.rpc.v1.Status
-	35, // 38: grantd.rpc.v1.Response.outbox:type_name -> grantd.rpc.v1.Outbox
-	30, // 39: grantd.rpc.v1.Response.noted:type_name -> grantd.rpc.v1.Noted
-	0,  // 40: grantd.rpc.v1.Error.code:type_name -> grantd.rpc.v1.Code
-	11, // 41: grantd.rpc.v1.Error.unavailable:type_name -> grantd.rpc.v1.Unavailable
-	12, // 42: grantd.rpc.v1.TokenRequest.ref:type_name -> grantd.rpc.v1.Ref
-	50, // 43: grantd.rpc.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
-	12, // 44: grantd.rpc.v1.RefreshRequest.ref:type_name -> grantd.rpc.v1.Ref
-	12, // 45: grantd.rpc.v1.ImportRequest.ref:type_name -> grantd.rpc.v1.Ref
-	50, // 46: grantd.rpc.v1.ImportRequest.expires_at:type_name -> google.protobuf.Timestamp
-	46, // 47: grantd.rpc.v1.ImportRequest.variables:type_name -> grantd.rpc.v1.ImportRequest.VariablesEntry
-	47, // 48: grantd.rpc.v1.ImportRequest.facts:type_name -> grantd.rpc.v1.ImportRequest.FactsEntry
-	50, // 49: grantd.rpc.v1.ImportRequest.refresh_expires_at:type_name -> google.protobuf.Timestamp
-	18, // 50: grantd.rpc.v1.Imported.account:type_name -> grantd.rpc.v1.Account
-	12, // 51: grantd.rpc.v1.Account.ref:type_name -> grantd.rpc.v1.Ref
-	50, // 52: grantd.rpc.v1.Account.expires_at:type_name -> google.protobuf.Timestamp
-	50, // 53: grantd.rpc.v1.Account.refresh_expires_at:type_name -> google.protobuf.Timestamp
-	50, // 54: grantd.rpc.v1.Account.next_refresh_at:type_name -> google.protobuf.Timestamp
-	50, // 55: grantd.rpc.v1.Account.last_refresh_at:type_name -> google.protobuf.Timestamp
-	50, // 56: grantd.rpc.v1.Account.created_at:type_name -> google.protobuf.Timestamp
-	50, // 57: grantd.rpc.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
-	48, // 58: grantd.rpc.v1.Account.variables:type_name -> grantd.rpc.v1.Account.VariablesEntry
-	49, // 59: grantd.rpc.v1.Account.facts:type_name -> grantd.rpc.v1.Account.FactsEntry
-	12, // 60: grantd.rpc.v1.HistoryRequest.ref:type_name -> grantd.rpc.v1.Ref
-	21, // 61: grantd.rpc.v1.History.lines:type_name -> grantd.rpc.v1.Line
-	50, // 62: grantd.rpc.v1.Line.at:type_name -> google.protobuf.Timestamp
-	12, // 63: grantd.rpc.v1.ListRequest.after:type_name -> grantd.rpc.v1.Ref
-	18, // 64: grantd.rpc.v1.Page.accounts:type_name -> grantd.rpc.v1.Account
-	12, // 65: grantd.rpc.v1.Page.next:type_name -> grantd.rpc.v1.Ref
-	22, // 66: grantd.rpc.v1.ShardPageRequest.list:type_name -> grantd.rpc.v1.ListRequest
-	12, // 67: grantd.rpc.v1.FateRequest.ref:type_name -> grantd.rpc.v1.Ref
-	1,  // 68: grantd.rpc.v1.Fate.state:type_name -> grantd.rpc.v1.Fate.State
-	12, // 69: grantd.rpc.v1.OfferRequest.ref:type_name -> grantd.rpc.v1.Ref
-	12, // 70: grantd.rpc.v1.HandoutRequest.ref:type_name -> grantd.rpc.v1.Ref
-	31, // 71: grantd.rpc.v1.TellRequest.put:type_name -> grantd.rpc.v1.PutRequest
-	33, // 72: grantd.rpc.v1.TellRequest.events:type_name -> grantd.rpc.v1.Event
-	12, // 73: grantd.rpc.v1.Event.ref:type_name -> grantd.rpc.v1.Ref
-	50, // 74: grantd.rpc.v1.Event.at:type_name -> google.protobuf.Timestamp
-	36, // 75: grantd.rpc.v1.Outbox.events:type_name -> grantd.rpc.v1.StoredEvent
-	33, // 76: grantd.rpc.v1.StoredEvent.event:type_name -> grantd.rpc.v1.Event
-	45, // 77: grantd.rpc.v1.Status.groups:type_name -> grantd.rpc.v1.GroupStatus
-	2,  // 78: grantd.rpc.v1.Actors.Exchange:input_type -> grantd.rpc.v1.Request
-	3,  // 79: grantd.rpc.v1.Actors.Exchange:output_type -> grantd.rpc.v1.Response
-	79, // [79:80] is the sub-list for method output_type
-	78, // [78:79] is the sub-list for method input_type
-	78, // [78:78] is the sub-list for extension type_name
-	78, // [78:78] is the sub-list for extension extendee
-	0,  // [0:78] is the sub-list for field type_name
+	37, // 23: grantd.rpc.v1.Request.deliveries:type_name -> grantd.rpc.v1.DeliveriesRequest
+	37, // 24: grantd.rpc.v1.Request.replay:type_name -> grantd.rpc.v1.DeliveriesRequest
+	5,  // 25: grantd.rpc.v1.Response.hello:type_name -> grantd.rpc.v1.ServerHello
+	9,  // 26: grantd.rpc.v1.Response.go_away:type_name -> grantd.rpc.v1.GoAway
+	8,  // 27: grantd.rpc.v1.Response.pong:type_name -> grantd.rpc.v1.Pong
+	10, // 28: grantd.rpc.v1.Response.error:type_name -> grantd.rpc.v1.Error
+	14, // 29: grantd.rpc.v1.Response.token:type_name -> grantd.rpc.v1.Token
+	18, // 30: grantd.rpc.v1.Response.account:type_name -> grantd.rpc.v1.Account
+	17, // 31: grantd.rpc.v1.Response.imported:type_name -> grantd.rpc.v1.Imported
+	20, // 32: grantd.rpc.v1.Response.history:type_name -> grantd.rpc.v1.History
+	23, // 33: grantd.rpc.v1.Response.page:type_name -> grantd.rpc.v1.Page
+	26, // 34: grantd.rpc.v1.Response.fate:type_name -> grantd.rpc.v1.Fate
+	28, // 35: grantd.rpc.v1.Response.taken:type_name -> grantd.rpc.v1.Taken
+	40, // 36: grantd.rpc.v1.Response.written:type_name -> grantd.rpc.v1.Written
+	42, // 37: grantd.rpc.v1.Response.joined:type_name -> grantd.rpc.v1.Joined
+	44, // 38: grantd.rpc.v1.Response.promised:type_name -> grantd.rpc.v1.Promised
+	46, // 39: grantd.rpc.v1.Response.status:type_name -> grantd.rpc.v1.Status
+	35, // 40: grantd.rpc.v1.Response.outbox:type_name -> grantd.rpc.v1.Outbox
+	30, // 41: grantd.rpc.v1.Response.noted:type_name -> grantd.rpc.v1.Noted
+	38, // 42: grantd.rpc.v1.Response.deliveries:type_name -> grantd.rpc.v1.Deliveries
+	0,  // 43: grantd.rpc.v1.Error.code:type_name -> grantd.rpc.v1.Code
+	11, // 44: grantd.rpc.v1.Error.unavailable:type_name -> grantd.rpc.v1.Unavailable
+	12, // 45: grantd.rpc.v1.TokenRequest.ref:type_name -> grantd.rpc.v1.Ref
+	52, // 46: grantd.rpc.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	12, // 47: grantd.rpc.v1.RefreshRequest.ref:type_name -> grantd.rpc.v1.Ref
+	12, // 48: grantd.rpc.v1.ImportRequest.ref:type_name -> grantd.rpc.v1.Ref
+	52, // 49: grantd.rpc.v1.ImportRequest.expires_at:type_name -> google.protobuf.Timestamp
+	48, // 50: grantd.rpc.v1.ImportRequest.variables:type_name -> grantd.rpc.v1.ImportRequest.VariablesEntry
+	49, // 51: grantd.rpc.v1.ImportRequest.facts:type_name -> grantd.rpc.v1.ImportRequest.FactsEntry
+	52, // 52: grantd.rpc.v1.ImportRequest.refresh_expires_at:type_name -> google.protobuf.Timestamp
+	18, // 53: grantd.rpc.v1.Imported.account:type_name -> grantd.rpc.v1.Account
+	12, // 54: grantd.rpc.v1.Account.ref:type_name -> grantd.rpc.v1.Ref
+	52, // 55: grantd.rpc.v1.Account.expires_at:type_name -> google.protobuf.Timestamp
+	52, // 56: grantd.rpc.v1.Account.refresh_expires_at:type_name -> google.protobuf.Timestamp
+	52, // 57: grantd.rpc.v1.Account.next_refresh_at:type_name -> google.protobuf.Timestamp
+	52, // 58: grantd.rpc.v1.Account.last_refresh_at:type_name -> google.protobuf.Timestamp
+	52, // 59: grantd.rpc.v1.Account.created_at:type_name -> google.protobuf.Timestamp
+	52, // 60: grantd.rpc.v1.Account.updated_at:type_name -> google.protobuf.Timestamp
+	50, // 61: grantd.rpc.v1.Account.variables:type_name -> grantd.rpc.v1.Account.VariablesEntry
+	51, // 62: grantd.rpc.v1.Account.facts:type_name -> grantd.rpc.v1.Account.FactsEntry
+	12, // 63: grantd.rpc.v1.HistoryRequest.ref:type_name -> grantd.rpc.v1.Ref
+	21, // 64: grantd.rpc.v1.History.lines:type_name -> grantd.rpc.v1.Line
+	52, // 65: grantd.rpc.v1.Line.at:type_name -> google.protobuf.Timestamp
+	12, // 66: grantd.rpc.v1.ListRequest.after:type_name -> grantd.rpc.v1.Ref
+	18, // 67: grantd.rpc.v1.Page.accounts:type_name -> grantd.rpc.v1.Account
+	12, // 68: grantd.rpc.v1.Page.next:type_name -> grantd.rpc.v1.Ref
+	22, // 69: grantd.rpc.v1.ShardPageRequest.list:type_name -> grantd.rpc.v1.ListRequest
+	12, // 70: grantd.rpc.v1.FateRequest.ref:type_name -> grantd.rpc.v1.Ref
+	1,  // 71: grantd.rpc.v1.Fate.state:type_name -> grantd.rpc.v1.Fate.State
+	12, // 72: grantd.rpc.v1.OfferRequest.ref:type_name -> grantd.rpc.v1.Ref
+	12, // 73: grantd.rpc.v1.HandoutRequest.ref:type_name -> grantd.rpc.v1.Ref
+	31, // 74: grantd.rpc.v1.TellRequest.put:type_name -> grantd.rpc.v1.PutRequest
+	33, // 75: grantd.rpc.v1.TellRequest.events:type_name -> grantd.rpc.v1.Event
+	12, // 76: grantd.rpc.v1.Event.ref:type_name -> grantd.rpc.v1.Ref
+	52, // 77: grantd.rpc.v1.Event.at:type_name -> google.protobuf.Timestamp
+	36, // 78: grantd.rpc.v1.Outbox.events:type_name -> grantd.rpc.v1.StoredEvent
+	33, // 79: grantd.rpc.v1.StoredEvent.event:type_name -> grantd.rpc.v1.Event
+	47, // 80: grantd.rpc.v1.Status.groups:type_name -> grantd.rpc.v1.GroupStatus
+	2,  // 81: grantd.rpc.v1.Actors.Exchange:input_type -> grantd.rpc.v1.Request
+	3,  // 82: grantd.rpc.v1.Actors.Exchange:output_type -> grantd.rpc.v1.Response
+	82, // [82:83] is the sub-list for method output_type
+	81, // [81:82] is the sub-list for method input_type
+	81, // [81:81] is the sub-list for extension type_name
+	81, // [81:81] is the sub-list for extension extendee
+	0,  // [0:81] is the sub-list for field type_name
 }
 
 func init() { file_rpc_proto_init() }
@@ -4145,6 +4309,8 @@ func file_rpc_proto_init() {
 		(*Request_KvTell)(nil),
 		(*Request_Outbox)(nil),
 		(*Request_Handout)(nil),
+		(*Request_Deliveries)(nil),
+		(*Request_Replay)(nil),
 	}
 	file_rpc_proto_msgTypes[1].OneofWrappers = []any{
 		(*Response_Hello)(nil),
@@ -4164,6 +4330,7 @@ func file_rpc_proto_init() {
 		(*Response_Status)(nil),
 		(*Response_Outbox)(nil),
 		(*Response_Noted)(nil),
+		(*Response_Deliveries)(nil),
 	}
 	file_rpc_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
@@ -4172,7 +4339,7 @@ func file_rpc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_proto_rawDesc), len(file_rpc_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   48,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

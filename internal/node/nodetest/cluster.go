@@ -29,6 +29,7 @@ import (
 	"github.com/grantd/grantd/cluster/link/issue"
 	"github.com/grantd/grantd/envelope"
 	"github.com/grantd/grantd/internal/node"
+	"github.com/grantd/grantd/outbox"
 	"github.com/grantd/grantd/storage/storagetest"
 )
 
@@ -39,7 +40,11 @@ type Options struct {
 	RebuildAfter time.Duration
 	Policy       actors.Policy
 	Provider     strict.Options
-	Logger       *slog.Logger
+	// Webhooks carries the messages to end points; nil: as requests to the provider.
+	Webhooks http.RoundTripper
+	// Deliveries are the times and bounds of webhooks.
+	Deliveries outbox.Policy
+	Logger     *slog.Logger
 }
 
 // Cluster is a number of nodes, a network and a provider. Its methods may be
@@ -168,6 +173,10 @@ func (c *Cluster) Config(name string, alone bool) node.CoreConfig {
 		Name: name, Dir: "store", PublicURL: "http://127.0.0.1:8420", FS: m.disk.FS(), Shards: c.o.Shards, KEK: c.kek, Policy: c.o.Policy, Logger: c.o.Logger.With("on", name),
 		Transport: fence{dead, c.Provider.RoundTripper()},
 		Fatal:     func(reason string) { c.t.Errorf("node %s: the disk failed: %s", name, reason) },
+	}
+	cfg.Webhooks = c.o.Deliveries
+	if c.o.Webhooks != nil {
+		cfg.WebhookTransport = fence{dead, c.o.Webhooks}
 	}
 	if !alone {
 		cfg.Cluster = c.network(name, m)
