@@ -85,6 +85,8 @@ func (f *fakeServer) handler() http.Handler {
 	answer("GET /v1/integrations/demo", 200, fakeIntegration())
 	answer("PUT /v1/integrations/demo", 201, fakeIntegration())
 	answer("GET /v1/providers", 200, wire.ProviderList{Providers: []wire.Provider{{ID: "github", Name: "GitHub", TokenURL: "https://github.com/login/oauth/access_token"}}})
+	answer("PUT /v1/providers/own", 201, wire.Provider{ID: "own", Name: "Own", Origin: "api", Extends: "github"})
+	answer("DELETE /v1/providers/own", 204, nil)
 	answer("GET /v1/providers/github", 200, wire.Provider{ID: "github", Name: "GitHub", AccessTokenLifetime: 28800})
 	answer("GET /v1/keys", 200, wire.KeyList{Keys: []wire.Key{fakeKey()}})
 	answer("POST /v1/keys", 201, wire.CreatedKey{Key: fakeKey(), Secret: "secret-key-1"})

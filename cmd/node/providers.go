@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"flag"
+	"fmt"
 	"strconv"
 
 	"github.com/grantd/grantd/client"
@@ -13,8 +14,8 @@ import (
 func providersCommand() command {
 	return command{
 		name:  "providers",
-		short: "look into the catalogue of providers",
-		sub:   []command{providersList(), providersShow()},
+		short: "look into the catalogue of providers, correct it and add to it",
+		sub:   []command{providersList(), providersShow(), providersPut(), providersDelete()},
 	}
 }
 
@@ -56,21 +57,91 @@ func providersShow() command {
 			if err != nil {
 				return err
 			}
-			return show(in.Stdout, asJSON, p,
-				[]string{"provider", p.ID},
-				[]string{"name", p.Name},
-				[]string{"authorization url", p.AuthorizationURL},
-				[]string{"token url", p.TokenURL},
-				[]string{"revocation url", p.RevocationURL},
-				[]string{"introspection url", p.IntrospectionURL},
-				[]string{"issuer", p.Issuer},
-				[]string{"client authentication", p.TokenAuthMethod},
-				[]string{"pkce", p.PKCE},
-				[]string{"refresh rotation", cmp.Or(p.RefreshRotation, "unknown")},
-				[]string{"access token lives", seconds(p.AccessTokenLifetime)},
-				[]string{"refresh token lives", seconds(p.RefreshTokenLifetime)},
-				[]string{"refresh token dies idle", seconds(p.RefreshTokenIdle)},
-				[]string{"documentation", p.DocsURL})
+			return showProvider(in, asJSON, p)
+		},
+	}
+}
+
+func showProvider(in *input, asJSON bool, p wire.Provider) error {
+	return show(in.Stdout, asJSON, p,
+		[]string{"provider", p.ID},
+		[]string{"name", p.Name},
+		[]string{"origin", p.Origin},
+		[]string{"authorization url", p.AuthorizationURL},
+		[]string{"token url", p.TokenURL},
+		[]string{"revocation url", p.RevocationURL},
+		[]string{"introspection url", p.IntrospectionURL},
+		[]string{"issuer", p.Issuer},
+		[]string{"client authentication", p.TokenAuthMethod},
+		[]string{"pkce", p.PKCE},
+		[]string{"refresh rotation", cmp.Or(p.RefreshRotation, "unknown")},
+		[]string{"access token lives", seconds(p.AccessTokenLifetime)},
+		[]string{"refresh token lives", seconds(p.RefreshTokenLifetime)},
+		[]string{"refresh token dies idle", seconds(p.RefreshTokenIdle)},
+		[]string{"documentation", p.DocsURL})
+}
+
+func providersPut() command {
+	var (
+		conn   connection
+		set    settings
+		asJSON bool
+	)
+	return command{
+		name:  "put",
+		args:  []string{"ID"},
+		short: "define an entry of the catalogue, or correct one",
+		long: `With --set extends=ID the entry has from the one of that name what it does not
+say itself. It counts before the built-in one and before that of the node's
+folder (catalog.dir).`,
+		flags: func(fs *flag.FlagSet) {
+			fs.Var(&set, "set", "`field=value`, such as token_url=https://...; may be repeated; a value that is JSON is taken as such")
+			registerJSON(fs, &asJSON)
+			conn.register(fs)
+		},
+		run: func(ctx context.Context, in *input) error {
+			if set.wrong != nil {
+				return set.wrong
+			}
+			c, err := conn.open(in)
+			if err != nil {
+				return err
+			}
+			p, err := c.PutProvider(ctx, in.arg(0), set.fields)
+			if err != nil {
+				return err
+			}
+			return showProvider(in, asJSON, p)
+		},
+	}
+}
+
+func providersDelete() command {
+	var (
+		conn connection
+		yes  bool
+	)
+	return command{
+		name:  "delete",
+		args:  []string{"ID"},
+		short: "take away an entry that was put; the one below it counts again",
+		flags: func(fs *flag.FlagSet) {
+			fs.BoolVar(&yes, "yes", false, "do not ask (on a terminal it asks)")
+			conn.register(fs)
+		},
+		run: func(ctx context.Context, in *input) error {
+			c, err := conn.open(in)
+			if err != nil {
+				return err
+			}
+			ok, err := in.confirm(yes, "Take the entry "+in.arg(0)+" out of the catalogue?")
+			if err != nil {
+				return err
+			}
+			if !ok {
+				return fmt.Errorf("nothing was done")
+			}
+			return c.DeleteProvider(ctx, in.arg(0))
 		},
 	}
 }

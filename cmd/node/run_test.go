@@ -196,6 +196,8 @@ func TestOutputs(t *testing.T) {
 		"integrations-show":   "integrations show demo",
 		"providers-list":      "providers list",
 		"providers-show":      "providers show github",
+		"providers-put":       "providers put own --set extends=github --set name=Own",
+		"providers-delete":    "providers delete own --yes",
 		"keys-list":           "keys list",
 		"keys-list-json":      "keys list --json",
 		"keys-create":         "keys create --tenant acme --permissions tokens:read",
