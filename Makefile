@@ -14,6 +14,7 @@ PKG      ?= ./...
 FUZZTIME ?= 10s
 BENCH    ?= .
 SEEDS    ?= 100
+FIRST    ?= 1
 RUNS     ?= 3
 FAULT    ?= .*
 
@@ -37,8 +38,8 @@ test: deps lint vuln ## fetch what the tests need, check the sources, run all te
 	$(GO) test -timeout 15m ./internal/sim # most of it is not for the race detector
 
 .PHONY: sim
-sim: ## simulate crashes at every write to the disk, and SEEDS random lives of a node and of clusters
-	SIM_ALL=1 SEEDS=$(SEEDS) $(GO) test -timeout 24h ./internal/sim
+sim: ## simulate crashes at every write to the disk, and SEEDS random lives, from FIRST on, of a node and of clusters
+	SIM_ALL=1 SEEDS=$(SEEDS) FIRST=$(FIRST) $(GO) test -timeout 24h ./internal/sim
 
 .PHONY: chaos
 chaos: ## as root: break a cluster of real processes in every way, RUNS times; FAULT=killed

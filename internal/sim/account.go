@@ -54,6 +54,9 @@ func (a *Account) done(ctx context.Context, i int, rec credential.Account, count
 	op, told := &a.book.Ops[i], counts && err == nil
 	op.Ended, op.At, op.Acked, op.Generation = a.w.clock.Add(1), time.Now(), told, rec.Generation
 	op.Void = counts && ctx.Err() == nil && (errors.Is(err, credential.ErrNoQuorum) || errors.Is(err, credential.ErrNotOwner)) && !errors.Is(err, credential.ErrUnknownOutcome)
+	if counts && errors.Is(err, credential.ErrNotFound) {
+		a.book.Told = append(a.book.Told, Told{Began: op.Began, Ended: op.Ended, From: op.From, At: op.At, Absent: true, Op: true})
+	}
 	if told {
 		a.book.Told = append(a.book.Told, Told{Began: op.Began, Ended: op.Ended, From: op.From, At: op.At, Generation: rec.Generation, Op: true})
 	}
@@ -223,6 +226,9 @@ var foreseen = []error{
 func (a *Account) expect(what string, counts bool, err error) {
 	if a.Bare && errors.Is(err, credential.ErrInvalid) { // there is nothing to refresh with
 		return
+	}
+	if a.w.Network != nil && errors.Is(err, credential.ErrMisconfigured) { // a cluster's integrations are all well
+		a.w.problem("%s: %s failed with %v", a.Ref, what, err)
 	}
 	if err == nil || !counts || slices.ContainsFunc(foreseen, func(f error) bool { return errors.Is(err, f) }) {
 		return

@@ -95,6 +95,9 @@ func (o *town) live(ctx context.Context) error {
 	o.inhabit(ctx, busy, o.w.NewAccount("key", credential.KindAPIKey, o.ins[0]), 91)
 	o.wg.Go(func() { o.accidents(busy) })
 	o.wg.Go(func() { o.weather(busy) })
+	if r := o.draw(8); often(r, 70) {
+		o.wg.Go(func() { o.disk(busy, r) })
+	}
 	o.wg.Wait()
 	return o.evening(ctx)
 }
@@ -192,6 +195,17 @@ func (o *town) accidents(busy context.Context) {
 		case 7:
 			o.w.Note("restart")
 			m.Restart(busy)
+		}
+	}
+}
+
+// disk is what befalls the machine's disk. A node that is alone waits for it.
+func (o *town) disk(busy context.Context, r *rand.Rand) {
+	for m := o.w.Machine; pause(busy, between(r, time.Second, 20*time.Minute)); {
+		if often(r, 50) {
+			m.Stall(between(r, 200*time.Millisecond, time.Minute))
+		} else {
+			m.Slow(between(r, time.Millisecond, 500*time.Millisecond), between(r, time.Second, 10*time.Minute))
 		}
 	}
 }

@@ -23,6 +23,9 @@ type Evidence struct {
 	// Lag is by how much an unmarked answer may be behind the newest generation;
 	// 0: not at all, as where there is one node.
 	Lag time.Duration
+	// Gone are the machines that do not come back, and when their last process
+	// ended: what its journal held nobody hears of any more.
+	Gone map[int]time.Time
 	// Troubles are when a cluster was not whole, in any order.
 	Troubles []Span
 	// Seen are problems that were noticed on the way.
@@ -168,10 +171,14 @@ const (
 )
 
 // lost reports whether the process that got an answer died with it in its
-// hands: in the same instant, or while it stood between having it and noting
-// it. What its journal held was not lost.
+// hands: in the same instant, while it stood between having it and noting it, or
+// while its disk took its time. What its journal held was not lost, unless the
+// machine does not come back.
 func (r *report) lost(x Exchange) bool {
 	if x.Got.IsZero() {
+		return true
+	}
+	if gone, ok := r.Gone[x.Process/machineStep]; ok && x.Got.Add(carryTime).After(gone) {
 		return true
 	}
 	i := slices.IndexFunc(r.Processes, func(p ProcessEnd) bool { return p.Number == x.Process })
@@ -180,7 +187,8 @@ func (r *report) lost(x Exchange) bool {
 	}
 	p := r.Processes[i]
 	within := func(s Stay) bool { return s.From.Equal(x.Got) && !s.To.Before(p.CrashedAt) }
-	if !x.Got.Equal(p.CrashedAt) && !slices.ContainsFunc(p.Stays, within) {
+	writing := func(s Span) bool { return !s.From.After(x.Got) && !s.To.Before(p.CrashedAt) }
+	if !x.Got.Equal(p.CrashedAt) && !slices.ContainsFunc(p.Stays, within) && !slices.ContainsFunc(p.Waits, writing) {
 		return false
 	}
 	noted := func(n Note) bool { return n.Ref == r.owner[x.Grant] && n.At.Equal(x.Got) }

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"time"
@@ -18,27 +19,41 @@ import (
 // fleet is what the machines of a cluster share.
 type fleet struct {
 	net   *Network
-	size  int
+	size  int // how many found it
+	all   []*Machine
 	ca    []byte
+	o     FleetOptions
 	pairs map[string]issue.Pair // by node
+}
+
+// FleetOptions say what the machines of a cluster have in common.
+type FleetOptions struct {
+	Size int // how many found it
+	// Spare is how many more there are, which are off: see [Machine.SwitchOn].
+	Spare int
+	// Latency is how long it takes from one host to another, each time; nil: a
+	// millisecond.
+	Latency func(from, to string) time.Duration
+	// RebuildAfter is that of the nodes' configuration.
+	RebuildAfter time.Duration
 }
 
 // NewCluster makes a world with a cluster of nodes; Close it. The options are
 // those of each machine; options(i), where not nil, are those of the ith.
-func NewCluster(p strict.Options, size int, latency func(from, to string) time.Duration, common MachineOptions, options func(machine int) MachineOptions) (*World, error) {
+func NewCluster(p strict.Options, fo FleetOptions, common MachineOptions, options func(machine int) MachineOptions) (*World, error) {
 	w, kek, err := newWorld(p, common)
 	if err != nil {
 		return nil, err
 	}
-	if latency == nil {
-		latency = func(string, string) time.Duration { return time.Millisecond }
+	if fo.Latency == nil {
+		fo.Latency = func(string, string) time.Duration { return time.Millisecond }
 	}
-	f, err := newFleet(newNetwork(latency), size)
+	f, err := newFleet(newNetwork(fo.Latency), fo)
 	if err != nil {
 		return nil, err
 	}
 	w.Network = f.net
-	for i := 1; i <= size; i++ {
+	for i := 1; i <= fo.Size+fo.Spare; i++ {
 		o := common
 		if options != nil {
 			o = options(i)
@@ -47,6 +62,7 @@ func NewCluster(p strict.Options, size int, latency func(from, to string) time.D
 		m.fleet, m.node, m.number = f, i, i
 		w.Machines = append(w.Machines, m)
 	}
+	f.all = w.Machines
 	w.start()
 	return w, nil
 }
@@ -74,7 +90,7 @@ func (w *World) Owner(ctx context.Context, ref credential.Ref) *Machine {
 // that this is seen.
 func (w *World) Fork() {
 	f := *w.Machine.fleet
-	f.net = newNetwork(f.net.latency)
+	f.net, f.all = newNetwork(f.net.latency), nil
 	for _, m := range slices.Clone(w.Machines) {
 		twin := newMachine(m.o, m.kek, w.wire, w.log)
 		twin.fleet, twin.node, twin.number = &f, m.node, m.number+10
@@ -91,6 +107,9 @@ const lag = 500 * time.Millisecond
 // close.
 const dyingTime = time.Minute
 
+// slowWrite is how long a disk may take without being in trouble.
+const slowWrite = 200 * time.Millisecond
+
 // troubles are when the cluster was not whole.
 func (w *World) troubles() (all []Span) {
 	for _, m := range w.Machines {
@@ -99,20 +118,25 @@ func (w *World) troubles() (all []Span) {
 			if !e.CrashedAt.IsZero() {
 				all = append(all, Span{e.CrashedAt, e.CrashedAt})
 			}
+			for _, s := range e.Waits {
+				if s.To.Sub(s.From) >= slowWrite {
+					all = append(all, s)
+				}
+			}
 		}
 	}
 	return append(all, w.Network.Troubles()...)
 }
 
-func newFleet(n *Network, size int) (*fleet, error) {
+func newFleet(n *Network, o FleetOptions) (*fleet, error) {
 	start := time.Now().Add(-time.Hour)
 	end := start.Add(10 * 365 * 24 * time.Hour)
 	ca, err := issue.New(start, end)
 	if err != nil {
 		return nil, err
 	}
-	f := &fleet{net: n, size: size, ca: ca.Pair().Cert, pairs: make(map[string]issue.Pair)}
-	for i := 1; i <= size; i++ {
+	f := &fleet{net: n, o: o, size: o.Size, ca: ca.Pair().Cert, pairs: make(map[string]issue.Pair)}
+	for i := 1; i <= o.Size+o.Spare; i++ {
 		name := fmt.Sprintf("n%d", i)
 		if f.pairs[name], err = ca.Node(name, start, end); err != nil {
 			return nil, err
@@ -142,14 +166,31 @@ func (m *Machine) connect(p *process) (*node.ClusterConfig, error) {
 		s.crash(silent)
 		_ = talk.Shutdown()
 	}
-	var join []string
-	for i := 1; i <= f.size; i++ {
-		join = append(join, gossipAddr(i))
-	}
 	return &node.ClusterConfig{
 		Identity: id, Listener: s, Dial: s.Dial, RPC: s.addr, HTTP: net.JoinHostPort(host, "7946"), Version: "sim",
-		Gossip: gossip.Config{Transport: talk, Join: join}, Expect: f.size,
+		Gossip: gossip.Config{Transport: talk, Join: f.join(m)}, Expect: f.size, RebuildAfter: f.o.RebuildAfter,
 	}, nil
+}
+
+// join is whom a node names to find the others: those that found the cluster
+// name each other, one that comes later names one of those that serve.
+func (f *fleet) join(m *Machine) (addrs []string) {
+	var serving []string
+	for i := 1; i <= f.size; i++ {
+		addrs = append(addrs, gossipAddr(i))
+	}
+	if m.node <= f.size {
+		return addrs
+	}
+	for _, other := range f.all {
+		if other != m && other.serves() {
+			serving = append(serving, gossipAddr(other.node))
+		}
+	}
+	if len(serving) == 0 {
+		return addrs
+	}
+	return []string{serving[rand.IntN(len(serving))]}
 }
 
 // gossipAddr is where the ith machine gossips.

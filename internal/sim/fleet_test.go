@@ -15,7 +15,7 @@ import (
 func TestClusterFoundsItselfAndRefreshes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		w, err := NewCluster(strict.Options{AccessTTL: officeTTL}, 3, nil, MachineOptions{Shards: 2}, nil)
+		w, err := NewCluster(strict.Options{AccessTTL: officeTTL}, FleetOptions{Size: 3}, MachineOptions{Shards: 2}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

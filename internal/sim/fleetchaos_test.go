@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/grantd/grantd/actors"
@@ -15,15 +16,16 @@ import (
 // between them.
 type county struct {
 	town
-	size int
+	leaving sync.WaitGroup // dismissals under way
 }
 
 // openCounty makes the world of a seed.
 func openCounty(seed uint64, minutes time.Duration) (*county, error) {
-	o := &county{town: town{seed: seed, ttl: time.Minute, hours: minutes}, size: 3}
+	o := &county{town: town{seed: seed, ttl: time.Minute, hours: minutes}}
+	fleet := FleetOptions{Size: 3, Spare: 2, RebuildAfter: time.Minute}
 	r := o.draw(1)
 	if often(r, 25) {
-		o.size = 4
+		fleet.Size = 4
 	}
 	grace := 20 * time.Second
 	clients := append(strict.DemoClients(),
@@ -37,8 +39,8 @@ func openCounty(seed uint64, minutes time.Duration) (*county, error) {
 	}
 	common := MachineOptions{Shards: 2 + r.IntN(3), Policy: actors.Policy{BackoffMax: 20 * time.Second, UncertainHold: 2 * time.Minute}}
 	slow := between(r, time.Millisecond, 20*time.Millisecond)
-	latency := func(string, string) time.Duration { return time.Millisecond + rand.N(slow) }
-	w, err := NewCluster(strict.Options{AccessTTL: o.ttl, Clients: clients}, o.size, latency, common, func(machine int) MachineOptions {
+	fleet.Latency = func(string, string) time.Duration { return time.Millisecond + rand.N(slow) }
+	w, err := NewCluster(strict.Options{AccessTTL: o.ttl, Clients: clients}, fleet, common, func(machine int) MachineOptions {
 		m := common
 		restarts, power, crashes := o.draw(uint64(20+machine)), o.draw(uint64(30+machine)), o.draw(uint64(40+machine))
 		m.Restart = func(int) time.Duration { return oneOf(restarts, 0, time.Second, between(restarts, 0, time.Minute)) }
@@ -77,6 +79,12 @@ func (o *county) live(ctx context.Context) error {
 	o.wg.Go(func() { o.accidents(busy) })
 	o.wg.Go(func() { o.cuts(busy) })
 	o.wg.Go(func() { o.weather(busy) })
+	if r := o.draw(9); often(r, 70) {
+		o.wg.Go(func() { o.changes(ctx, busy, r) })
+	}
+	if r := o.draw(10); often(r, 70) {
+		o.wg.Go(func() { o.disks(busy, r) })
+	}
 	o.wg.Wait()
 	return o.evening(ctx)
 }
@@ -88,6 +96,12 @@ func (o *county) evening(ctx context.Context) error {
 		return err
 	}
 	o.w.Note("the faults are over")
+	o.leaving.Wait()
+	settling, enough := context.WithTimeout(ctx, settleTime)
+	defer enough()
+	if err := o.w.Settled(settling); err != nil {
+		o.w.problem("the placement has not settled after %v: %v%s", settleTime, err, o.w.placed(ctx))
+	}
 	time.Sleep(3 * o.ttl)
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
@@ -144,7 +158,7 @@ func (o *county) caller(busy context.Context, a *Account, number uint64) {
 func (o *county) accidents(busy context.Context) {
 	r := o.draw(6)
 	for pause(busy, between(r, 500*time.Millisecond, time.Minute)) {
-		o.machineFails(busy, oneOf(r, o.w.Machines...), r)
+		o.machineFails(busy, oneOf(r, o.w.staff()...), r)
 	}
 }
 
@@ -178,7 +192,7 @@ func (o *county) machineFails(busy context.Context, m *Machine, r *rand.Rand) {
 		o.w.Note("restart of %s", m.name())
 		m.Restart(busy)
 	case 9:
-		for _, m := range o.w.Machines {
+		for _, m := range o.w.staff() {
 			m.Crash(keep(r), r.Uint64())
 		}
 	}
@@ -188,11 +202,12 @@ func (o *county) machineFails(busy context.Context, m *Machine, r *rand.Rand) {
 // in one, the one between two, or some of all.
 func (o *county) wayFails(busy context.Context, r *rand.Rand) {
 	n := o.w.Network
-	i := 1 + r.IntN(o.size)
-	j := 1 + (i+r.IntN(o.size-1))%o.size
+	size := len(o.w.staff())
+	i := 1 + r.IntN(size)
+	j := 1 + (i+r.IntN(size-1))%size
 	what := r.IntN(5)
-	for a := 1; a <= o.size; a++ {
-		for b := 1; b <= o.size; b++ {
+	for a := range len(o.w.Machines) + 1 {
+		for b := range len(o.w.Machines) + 1 {
 			cut := false
 			switch what {
 			case 0:

@@ -24,7 +24,7 @@ func enact(t *testing.T, m MachineOptions, scene func(ctx context.Context, s *st
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		m.Shards = 2
-		w, err := NewCluster(strict.Options{AccessTTL: officeTTL}, 3, nil, m, nil)
+		w, err := NewCluster(strict.Options{AccessTTL: officeTTL}, FleetOptions{Size: 3}, m, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

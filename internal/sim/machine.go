@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 
@@ -66,7 +65,9 @@ type Machine struct {
 	fleet        *fleet
 	node, number int
 
-	calm          atomic.Bool // no more crashes
+	calm          atomic.Bool   // no more crashes
+	on            chan struct{} // closed when it is switched on
+	retire        chan struct{} // closed when no process is to follow
 	restart, stop chan struct{}
 	stopped       chan struct{}
 	mu            sync.Mutex
@@ -79,6 +80,10 @@ type Machine struct {
 	disk          *storagetest.Disk // as the last process left it
 	idle          []Span            // when no process served
 	idleSince     time.Time
+	away          time.Duration // how long it stays off after the next stop; 0: as long as usual
+	left          time.Time     // when the last process ended
+	dismissed     bool          // its node is taken out of the cluster for good
+	refused       error         // why the cluster does not take its node
 }
 
 // ProcessEnd is how a process ended.
@@ -87,6 +92,8 @@ type ProcessEnd struct {
 	CrashedAt time.Time // zero: it was stopped
 	// Stays are when goroutines stood between having an answer and noting it.
 	Stays []Stay
+	// Waits are when its disk did not do at once what it was told to.
+	Waits []Span
 	// Journal is what a crashed process's journal holds on the disk it left.
 	Journal []Note
 }
@@ -103,6 +110,9 @@ const storeDir = "store"
 // errFailed is wrapped when the machine is broken for good.
 var errFailed = errors.New("sim: no process can start")
 
+// errOff: a machine is switched off for good.
+var errOff = errors.New("sim: the machine is off")
+
 // newMachine makes a machine; run it.
 func newMachine(o MachineOptions, kek *envelope.KEK, w *wire, log *logbook) *Machine {
 	if o.Power == nil {
@@ -115,7 +125,7 @@ func newMachine(o MachineOptions, kek *envelope.KEK, w *wire, log *logbook) *Mac
 		o.Restart = func(int) time.Duration { return time.Second }
 	}
 	return &Machine{
-		o: o, kek: kek, log: log, restart: make(chan struct{}), stop: make(chan struct{}), stopped: make(chan struct{}),
+		o: o, kek: kek, log: log, on: make(chan struct{}), retire: make(chan struct{}), restart: make(chan struct{}), stop: make(chan struct{}), stopped: make(chan struct{}),
 		wire: w, changed: make(chan struct{}), disk: storagetest.NewDisk(),
 	}
 }
@@ -134,96 +144,12 @@ func newKEK() (*envelope.KEK, error) {
 	return envelope.NewKEK(a, "sim"), nil
 }
 
-// run is the machine's life.
-func (m *Machine) run() {
-	defer close(m.stopped)
-	for number := 1; ; number++ {
-		again, err := m.live(number)
-		if err != nil {
-			m.fail(err)
-			<-m.stop
-		}
-		if err != nil || !again {
-			m.endZombies()
-			return
-		}
-		time.Sleep(m.o.Restart(number))
-	}
-}
+// machineStep tells the processes of several machines apart: the third one of
+// the second machine is number 2003.
+const machineStep = 1000
 
-// live is the life of one process. again says that another has to follow.
-func (m *Machine) live(number int) (again bool, err error) {
-	p, err := m.begin(number)
-	if err != nil {
-		return false, err
-	}
-	stopping := false
-	if p.core != nil || m.fleet == nil {
-		m.serve(p)
-		select {
-		case <-p.died:
-		case <-m.restart:
-		case <-m.stop:
-			stopping = true
-		}
-		m.serve(nil)
-	} else {
-		select {
-		case <-m.stop:
-			stopping = true
-		default:
-		}
-	}
-	err = m.end(p)
-	return !stopping || p.crashed.Load() && m.fleet == nil, err
-}
-
-// begin starts a process. It fails only if the process did not crash meanwhile.
-func (m *Machine) begin(number int) (*process, error) {
-	p := newProcess(m.number*machineStep+number, m.disk, m.log)
-	p.zombie = m.o.Mutation.Zombies
-	if p.zombie {
-		m.zombies = append(m.zombies, p)
-	}
-	if at := m.o.CrashAt(number); at > 0 {
-		m.crashAtWrite(p, at)
-	}
-	var fs vfs.FS = orderedFS{m.disk.FS()}
-	if m.o.Mutation.LostSyncs {
-		fs = lyingFS{fs}
-	}
-	ctx, cancel := context.WithCancel(p.ctx)
-	defer cancel()
-	go func() {
-		select {
-		case <-m.stop:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	cluster, err := m.connect(p)
-	if err != nil {
-		return nil, err
-	}
-	m.mu.Lock()
-	m.here = p
-	m.mu.Unlock()
-	core, err := node.Open(ctx, node.CoreConfig{
-		Name: m.name(), Dir: storeDir, FS: fs, Shards: m.o.Shards, KEK: m.kek, Policy: m.o.Policy,
-		Transport: &fence{wire: m.wire, process: p}, Logger: m.log.logger(p.number), Failpoint: p.pass, Cluster: cluster,
-		Fatal: func(reason string) { panic("sim: the store gave up: " + reason) },
-	})
-	switch {
-	case err != nil && m.fleet != nil: // a supervisor tries again
-		m.log.note("process %d does not start: %v", p.number, err)
-	case err != nil && !p.crashed.Load():
-		return nil, fmt.Errorf("process %d does not start: %w", p.number, err)
-	case !p.crashed.Load():
-		m.log.note("process %d has started", p.number)
-	}
-	p.core = core
-	return p, nil
-}
+// name is the node's name.
+func (m *Machine) name() string { return fmt.Sprintf("n%d", max(m.node, 1)) }
 
 // crashAtWrite arms the disk of a process.
 func (m *Machine) crashAtWrite(p *process, n int64) {
@@ -236,74 +162,18 @@ func (m *Machine) crashAtWrite(p *process, n int64) {
 	})
 }
 
-// stopTime is how long a process may take to stop.
-const stopTime = 20 * time.Second
-
-// stopTime is how long a process is given to stop. Of a cluster's, which others
-// wait for, a dead one is given none.
-func (m *Machine) stopTime(p *process) time.Duration {
-	if m.fleet != nil && p.crashed.Load() {
-		return 0
+// runs reports whether it is switched on and may yet run a process.
+func (m *Machine) runs() bool {
+	select {
+	case <-m.on:
+	default:
+		return false
 	}
-	return stopTime
-}
-
-// machineStep tells the processes of several machines apart: the third one of
-// the second machine is number 2003.
-const machineStep = 1000
-
-// name is the node's name.
-func (m *Machine) name() string { return fmt.Sprintf("n%d", max(m.node, 1)) }
-
-// end ends a process, whether it crashed or not, and leaves its disk to the
-// next one.
-func (m *Machine) end(p *process) error {
-	if p.crashed.Load() {
-		<-p.died
-	}
-	if p.zombie && p.crashed.Load() {
-		m.disk = p.left
-		return nil
-	}
-	p.empty()
-	var err error
-	if p.core != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), m.stopTime(p))
-		defer cancel()
-		p.core.Leave(ctx)
-		err = p.core.Close(ctx)
-	}
-	p.disconnect(false)
-	p.closed.Store(true)
-	p.finish()
-	if !p.crashed.Load() {
-		m.log.note("process %d has stopped", p.number)
-		m.ends = append(m.ends, ProcessEnd{Number: p.number, Stays: p.stays})
-		if err != nil {
-			return fmt.Errorf("process %d did not stop in order: %w", p.number, err)
-		}
-		return nil
-	}
-	<-p.died // it may have crashed while it stopped
-	p.disk.BeforeWrite(nil)
-	m.disk = p.left
-	notes, err := readJournal(m.disk, m.o.Mutation.NoJournal)
-	m.ends = append(m.ends, ProcessEnd{Number: p.number, CrashedAt: p.crashedAt, Stays: p.stays, Journal: notes})
-	return err
-}
-
-// endZombies ends the processes that were left running.
-func (m *Machine) endZombies() {
-	for _, p := range m.zombies {
-		if !p.closed.Load() {
-			p.empty()
-			ctx, cancel := context.WithTimeout(context.Background(), stopTime)
-			if p.core != nil {
-				_ = p.core.Close(ctx)
-			}
-			cancel()
-			p.finish()
-		}
+	select {
+	case <-m.stopped:
+		return false
+	default:
+		return true
 	}
 }
 
@@ -351,6 +221,8 @@ func (m *Machine) Do(ctx context.Context, fn func(context.Context, *node.Core) e
 			select {
 			case <-changed:
 				continue
+			case <-m.stopped:
+				return false, errOff
 			case <-ctx.Done():
 				return false, ctx.Err()
 			}
@@ -358,7 +230,7 @@ func (m *Machine) Do(ctx context.Context, fn func(context.Context, *node.Core) e
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(p.serving, cancel)()
-		err := fn(ctx, p.core)
+		err := p.serve(ctx, fn)
 		counts := !p.crashed.Load()
 		p.exit()
 		return counts, err

@@ -70,7 +70,57 @@ func (m *Machine) calmDown() (writes int64) {
 	}
 	p.set(trap{})
 	p.hold(0)
+	p.drive.slow(0, 0)
+	p.drive.stall(0)
+	p.drive.quicken(0)
 	return p.disk.Writes()
+}
+
+// Slow has each write to the disk's log take up to most, for a while.
+func (m *Machine) Slow(most, during time.Duration) {
+	if p := m.current(); p != nil {
+		m.log.note("the disk of process %d is slow, %v a write, for %v", p.number, most, during)
+		p.drive.slow(most, during)
+	}
+}
+
+// Stall has no write to the disk's log end for a while. The node ends itself
+// where that is too long for it.
+func (m *Machine) Stall(during time.Duration) {
+	if p := m.current(); p != nil {
+		m.log.note("the disk of process %d stands still for %v", p.number, during)
+		p.drive.stall(during)
+	}
+}
+
+// SwitchOn has the machine run its first process.
+func (m *Machine) SwitchOn() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.idleSince = time.Now()
+	close(m.on)
+}
+
+// Away stops the process in order, and starts another after a while. It returns
+// when that has begun.
+func (m *Machine) Away(ctx context.Context, d time.Duration) {
+	m.mu.Lock()
+	m.away = d
+	m.mu.Unlock()
+	m.Restart(ctx)
+}
+
+// Retire stops the process in order, if one runs, and has none follow. It
+// returns when that is done.
+func (m *Machine) Retire() {
+	m.mu.Lock()
+	select {
+	case <-m.retire:
+	default:
+		close(m.retire)
+	}
+	m.mu.Unlock()
+	<-m.stopped
 }
 
 // Restart stops the process in order and starts another. It returns when that

@@ -2,6 +2,8 @@ package sim
 
 import (
 	"context"
+	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +36,10 @@ type process struct {
 	// power cut. It does not wait, and may be called again.
 	disconnect func(silent bool)
 	network    *Network // of its cluster; nil: it is alone
-	host       string   // on the network
+	drive      *drive
+	failed     chan struct{} // closed when the node says that it cannot go on
+	why        error         // it cannot; set before
+	host       string        // on the network
 
 	mu      sync.Mutex
 	callers int
@@ -63,9 +68,10 @@ type power struct {
 type Stay struct{ From, To time.Time }
 
 func newProcess(number int, disk *storagetest.Disk, log *logbook) *process {
-	p := &process{number: number, disk: disk, log: log, died: make(chan struct{}), gone: make(chan struct{}), disconnect: func(bool) {}}
+	p := &process{number: number, disk: disk, log: log, died: make(chan struct{}), failed: make(chan struct{}), gone: make(chan struct{}), disconnect: func(bool) {}}
 	p.ctx, p.finish = context.WithCancel(context.Background())
 	p.serving, p.leave = context.WithCancel(p.ctx)
+	p.drive = newDrive(p.ctx, uint64(number))
 	return p
 }
 
@@ -91,6 +97,26 @@ func (p *process) crash(why string, c power) {
 	close(p.died)
 }
 
+// fail is told by the node that it cannot go on.
+func (p *process) fail(why error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.why == nil {
+		p.why = why
+		close(p.failed)
+	}
+}
+
+// giveUp ends the process as the node itself does after a disk fault: it does
+// not return.
+func (p *process) giveUp(reason string) {
+	if !p.drive.holds() && !p.crashed.Load() {
+		panic("sim: the store gave up: " + reason)
+	}
+	p.crash("by itself: "+reason, power{100, 0})
+	runtime.Goexit()
+}
+
 // enter counts a caller in; false: the process no longer serves.
 func (p *process) enter() bool {
 	p.mu.Lock()
@@ -99,6 +125,36 @@ func (p *process) enter() bool {
 		return false
 	}
 	p.callers++
+	return true
+}
+
+// serve lets a caller use the node. One that is held has read the request
+// before, or reads it afterwards; either way its answer comes afterwards.
+func (p *process) serve(ctx context.Context, fn func(context.Context, *node.Core) error) error {
+	if rand.IntN(2) == 0 && !p.heard(ctx) {
+		return ctx.Err()
+	}
+	err := fn(ctx, p.core)
+	if !p.heard(ctx) {
+		return ctx.Err()
+	}
+	return err
+}
+
+// heard waits until callers of a cluster's node hear of it; false: the context
+// ended first.
+func (p *process) heard(ctx context.Context) bool {
+	for p.network != nil {
+		p.mu.Lock()
+		wait := time.Until(p.heldTo)
+		p.mu.Unlock()
+		if wait <= 0 {
+			break
+		}
+		if !pause(ctx, wait) {
+			return false
+		}
+	}
 	return true
 }
 

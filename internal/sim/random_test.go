@@ -13,19 +13,23 @@ import (
 
 var seedFlag = flag.Uint64("sim.seed", 0, "run TestRandomFaults with this seed only")
 
-// seeds are those to run: SEEDS of them where the environment says so.
+// seeds are those to run: SEEDS of them, from FIRST on, where the environment
+// says so.
 func seeds(t *testing.T) (from, to uint64) {
 	if *seedFlag != 0 {
 		return *seedFlag, *seedFlag
 	}
-	n := uint64(10)
-	if s := os.Getenv("SEEDS"); s != "" {
-		var err error
-		if n, err = strconv.ParseUint(s, 10, 32); err != nil {
-			t.Fatalf("SEEDS=%q: %v", s, err)
+	n, from := uint64(10), uint64(1)
+	for name, into := range map[string]*uint64{"SEEDS": &n, "FIRST": &from} {
+		if s := os.Getenv(name); s != "" {
+			v, err := strconv.ParseUint(s, 10, 32)
+			if err != nil || v == 0 {
+				t.Fatalf("%s=%q: write a number from 1 on", name, s)
+			}
+			*into = v
 		}
 	}
-	return 1, n
+	return from, from + n - 1
 }
 
 // TestRandomFaults lets accounts live through hours of crashes, pauses and a

@@ -92,16 +92,28 @@ func (w *World) tellHastily(x Exchange) {
 // start switches the machines on.
 func (w *World) start() {
 	w.Machine = w.Machines[0]
-	for _, m := range w.Machines {
+	for i, m := range w.Machines {
+		if m.fleet == nil || i < m.fleet.size {
+			m.SwitchOn()
+		}
 		go m.run()
 	}
 }
 
 // do calls fn with some node that serves; see Machine.Do.
 func (w *World) do(ctx context.Context, fn func(context.Context, *node.Core) error) (counts bool, err error) {
-	at := w.Machines[rand.IntN(len(w.Machines))]
-	for i, from := 0, rand.IntN(len(w.Machines)); i < len(w.Machines) && !at.serves(); i++ {
-		at = w.Machines[(from+i)%len(w.Machines)]
+	var at *Machine
+	for _, i := range rand.Perm(len(w.Machines)) {
+		m := w.Machines[i]
+		if m.serves() {
+			return m.Do(ctx, fn)
+		}
+		if at == nil && m.runs() {
+			at = m
+		}
+	}
+	if at == nil {
+		return false, errOff
 	}
 	return at.Do(ctx, fn)
 }
@@ -265,9 +277,16 @@ func (w *World) all() []*Account {
 func (w *World) Close() (*Evidence, error) {
 	var err error
 	var ends []ProcessEnd
+	gone := make(map[int]time.Time)
 	for _, m := range w.Machines {
 		err = errors.Join(err, m.Close())
 		ends = append(ends, m.ends...)
+		if m.retired() {
+			gone[m.number] = m.left
+		}
+		if m.refused != nil && !m.dismissed {
+			w.problem("%s was not dismissed, and cannot go on: %v", m.name(), m.refused)
+		}
 	}
 	if w.Network != nil {
 		time.Sleep(dyingTime)
@@ -275,7 +294,7 @@ func (w *World) Close() (*Evidence, error) {
 	w.Provider.Close()
 	e := &Evidence{
 		Exchanges: w.wire.exchanges(), Violations: w.Provider.Judge(), Requests: w.Provider.Record(),
-		Processes: ends, Seen: w.problems, Quiet: w.quiet,
+		Processes: ends, Seen: w.problems, Quiet: w.quiet, Gone: gone,
 	}
 	if w.Network != nil {
 		e.Lag, e.Troubles = lag, w.troubles()
