@@ -80,6 +80,7 @@ type cluster struct {
 	placement atomic.Pointer[placement.Placement]
 	router    atomic.Pointer[route.Router]
 	health    health
+	arrived   atomic.Bool // the meta group's copy here has caught up, once
 	closing   atomic.Bool
 	served    chan struct{} // closed when the server has ended
 	done      chan struct{} // closed to end the minding

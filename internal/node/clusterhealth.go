@@ -48,6 +48,9 @@ func (cl *cluster) lacks() error {
 	if node, _ := cl.metaLeader(); node == "" {
 		return errors.New("the meta group has no leader that this node knows")
 	}
+	if !cl.arrived.Load() {
+		return errors.New("the node's copy of the registry is behind")
+	}
 	var missing []string
 	shards := cl.core.host.Shards()
 	for shard := range shards {

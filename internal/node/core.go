@@ -160,7 +160,7 @@ func (core *Core) start(ctx context.Context, c CoreConfig) (err error) {
 	if err := checkCluster(ctx, core.kv, c); err != nil {
 		return err
 	}
-	core.Sealer = envelope.New(c.KEK, registry.Keysets{KV: core.kv})
+	core.Sealer = envelope.New(c.KEK, keysets{registry.Keysets{KV: core.kv}, core.cluster})
 	var resume atomic.Pointer[func(string)]
 	core.Registry, err = registry.Open(registry.Config{
 		KV: core.registryKV(), Catalog: core.Catalog, Sealer: core.Sealer, Logger: c.Logger,
@@ -185,6 +185,7 @@ func (core *Core) start(ctx context.Context, c CoreConfig) (err error) {
 	if core.cluster != nil {
 		core.cluster.serve(serviceKeys{core.Registry})
 		core.cluster.minding.Go(core.cluster.mind)
+		core.cluster.minding.Go(core.cluster.arrive)
 	}
 	core.follows = make(chan struct{})
 	go core.follow(led)
