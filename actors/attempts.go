@@ -48,9 +48,9 @@ func (t *attempts) begin(id string, ref credential.Ref, ends time.Time) {
 	t.byID[id] = attempt{ref, claimed, ends}
 }
 
-// send reports whether the attempt's request may be written now. Where not, it
-// never will be.
-func (t *attempts) send(id string, deadline time.Time) bool {
+// send reports whether the attempt's request may be written now, of which at
+// least so much time must be left. Where not, it never will be.
+func (t *attempts) send(id string, deadline time.Time, least time.Duration) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	at, ok := t.byID[id]
@@ -58,7 +58,7 @@ func (t *attempts) send(id string, deadline time.Time) bool {
 		return false
 	}
 	at.step, at.ends = sent, deadline
-	if !time.Now().Before(deadline) {
+	if left := time.Until(deadline); left <= 0 || left < least {
 		at.step = forbidden
 	}
 	t.byID[id] = at

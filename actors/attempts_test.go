@@ -22,13 +22,13 @@ func TestAttemptIsSentOnlyIfNobodyWasToldThatItIsNot(t *testing.T) {
 			{"asked for", func(a *attempts) { a.begin("a", ref, soon); a.forbid("a") }, false, true},
 			{"its claim failed", func(a *attempts) { a.begin("a", ref, soon); a.forget("a") }, false, true},
 			{"its job is over", func(a *attempts) { a.begin("a", ref, soon); a.leave("a") }, false, true},
-			{"sent already", func(a *attempts) { a.begin("a", ref, soon); a.send("a", soon) }, false, false},
-			{"sent, and its job is over", func(a *attempts) { a.begin("a", ref, soon); a.send("a", soon); a.leave("a") }, false, false},
+			{"sent already", func(a *attempts) { a.begin("a", ref, soon); a.send("a", soon, time.Second) }, false, false},
+			{"sent, and its job is over", func(a *attempts) { a.begin("a", ref, soon); a.send("a", soon, time.Second); a.leave("a") }, false, false},
 			{"others were forgotten", func(a *attempts) { a.expire("b") }, false, false},
 		} {
 			var a attempts
 			tc.before(&a)
-			if got := a.send("a", soon); got != tc.sends {
+			if got := a.send("a", soon, time.Second); got != tc.sends {
 				t.Errorf("%s: sends: %v", tc.name, got)
 			}
 			if got := a.unsent("a"); got != tc.unsent {
@@ -37,8 +37,13 @@ func TestAttemptIsSentOnlyIfNobodyWasToldThatItIsNot(t *testing.T) {
 		}
 		var late attempts
 		late.begin("a", ref, soon)
-		if late.send("a", time.Now()) || !late.unsent("a") {
+		if late.send("a", time.Now(), 0) || !late.unsent("a") {
 			t.Error("sent at its deadline")
+		}
+		var tight attempts
+		tight.begin("a", ref, soon)
+		if tight.send("a", time.Now().Add(time.Second), 2*time.Second) || !tight.unsent("a") {
+			t.Error("sent with less time than it takes")
 		}
 	})
 }
@@ -49,7 +54,7 @@ func TestRequestsWithoutAnAnswerAreForgottenInTheEnd(t *testing.T) {
 		soon := time.Now().Add(time.Minute)
 		for _, id := range []string{"a", "b"} {
 			a.begin(id, credential.Ref{}, soon)
-			a.send(id, soon)
+			a.send(id, soon, 0)
 		}
 		if !a.leave("a") || len(a.leftovers(soon.Add(1), 10)) != 1 || len(a.leftovers(soon, 10)) != 0 {
 			t.Errorf("left over: %v", a.leftovers(soon.Add(1), 10))

@@ -278,11 +278,17 @@ func (sh *shard) openRefresh(ctx context.Context, rec credential.Account) (old c
 // node was told will not be sent.
 const codeNotSent = "not_sent"
 
+// leastShare: a request is not begun with less than this part of its usual time.
+// After a slow commit, or where the process stood still, little of the claim may
+// be left; an answer that is cut off then is a grant that may be lost, and the
+// next request would follow on its heels.
+const leastShare = 2
+
 // ask makes the one request of the attempt.
 func (sh *shard) ask(ctx context.Context, rec credential.Account, old credential.Secret, attempt string) (*credential.Grant, *credential.Failure) {
 	sh.sys.failpoint(PointSending)
-	if deadline, _ := ctx.Deadline(); !sh.sys.attempts.send(attempt, deadline) {
-		return nil, &credential.Failure{Class: credential.Transient, Code: codeNotSent, Detail: "the claim was over before the request was sent"}
+	if deadline, _ := ctx.Deadline(); !sh.sys.attempts.send(attempt, deadline, sh.sys.policy.CallTimeout/leastShare) {
+		return nil, &credential.Failure{Class: credential.Transient, Code: codeNotSent, Detail: "the claim was over, or nearly, before the request was sent"}
 	}
 	grant, err := sh.sys.provider.Refresh(ctx, requestFor(&rec, old, credential.Secret{}))
 	if err == nil {

@@ -169,8 +169,12 @@ func (c *caseReport) named() {
 }
 
 // waited: a token whose answer was lost is presented again only when the first
-// request has surely ended, whatever became of the process that sent it.
+// request has surely ended, whatever became of the process that sent it. One that
+// stood still may have sent it in the last moment.
 func (c *caseReport) waited(first, again Exchange) {
+	if c.held(first) {
+		return
+	}
 	since, wait := first.Sent, claimLife-callTime
 	if first.Process != again.Process && c.Lag == 0 { // which does not know when that was
 		since, wait = first.Ended, claimLife
@@ -178,6 +182,16 @@ func (c *caseReport) waited(first, again Exchange) {
 	if since.Add(wait).After(again.Sent) {
 		c.add("I1: a request of process %d at %v was given up, and at %v process %d made it again; it may still have been on its way", first.Process, first.Sent, again.Sent, again.Process)
 	}
+}
+
+// held reports whether a process stood still while a request was under way, or
+// about to be.
+func (c *caseReport) held(x Exchange) bool {
+	return slices.ContainsFunc(c.Processes, func(p ProcessEnd) bool {
+		return p.Number == x.Process && slices.ContainsFunc(p.Holds, func(s Span) bool {
+			return !s.To.Before(x.Sent) && !s.From.After(x.Ended)
+		})
+	})
 }
 
 func (c *caseReport) disconnectedSince(order int64) bool {

@@ -204,7 +204,7 @@ func (m *Machine) end(p *process) error {
 	p.finish()
 	if !p.crashed.Load() {
 		m.log.note("process %d has stopped", p.number)
-		m.ends = append(m.ends, ProcessEnd{Number: p.number, Stays: p.stays, Waits: p.drive.waited()})
+		m.ends = append(m.ends, ProcessEnd{Number: p.number, Stays: p.stays, Holds: p.holds, Waits: p.drive.waited()})
 		if err != nil {
 			return fmt.Errorf("process %d did not stop in order: %w", p.number, err)
 		}
@@ -214,7 +214,7 @@ func (m *Machine) end(p *process) error {
 	p.disk.BeforeWrite(nil)
 	m.disk = p.left
 	notes, err := readJournal(m.disk, m.o.Mutation.NoJournal)
-	m.ends = append(m.ends, ProcessEnd{Number: p.number, CrashedAt: p.crashedAt, Stays: p.stays, Waits: p.drive.waited(), Journal: notes})
+	m.ends = append(m.ends, ProcessEnd{Number: p.number, CrashedAt: p.crashedAt, Stays: p.stays, Holds: p.holds, Waits: p.drive.waited(), Journal: notes})
 	return err
 }
 

@@ -92,6 +92,8 @@ type ProcessEnd struct {
 	CrashedAt time.Time // zero: it was stopped
 	// Stays are when goroutines stood between having an answer and noting it.
 	Stays []Stay
+	// Holds are when it stood still.
+	Holds []Span
 	// Waits are when its disk did not do at once what it was told to.
 	Waits []Span
 	// Journal is what a crashed process's journal holds on the disk it left.

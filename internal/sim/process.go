@@ -48,6 +48,7 @@ type process struct {
 	heldTo  time.Time     // it stands still until then
 	trap    trap
 	stays   []Stay
+	holds   []Span // when it stood still
 }
 
 // trap is what is to happen when a refresh next passes a point; the zero trap
@@ -186,6 +187,9 @@ func (p *process) empty() {
 func (p *process) hold(d time.Duration) {
 	p.mu.Lock()
 	p.heldTo = time.Now().Add(d)
+	if d > 0 {
+		p.holds = append(p.holds, Span{time.Now(), p.heldTo})
+	}
 	p.mu.Unlock()
 	if p.network != nil {
 		p.network.Hold(p.host, time.Now().Add(d))
