@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/grantd/grantd/actors"
+	"github.com/grantd/grantd/cluster/consensus"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/envelope"
 	"github.com/grantd/grantd/httpapi"
@@ -35,6 +36,9 @@ type Options struct {
 	// Version of the build, for the metrics.
 	Version string
 	Logger  *slog.Logger
+	// Timing of raft between nodes; zero: that of a cluster. Machines that are
+	// often too busy to answer in time want more.
+	Timing consensus.Timing
 }
 
 // Node is a running node. Close it, also after Failed has told of an end.
@@ -150,6 +154,9 @@ func openCore(ctx context.Context, o Options, public string, failed func(error))
 	cluster, err := clusterConfig(c, o.Version, o.Logger)
 	if err != nil {
 		return nil, err
+	}
+	if cluster != nil {
+		cluster.Timing = o.Timing
 	}
 	return Open(ctx, CoreConfig{
 		Cluster: cluster, Failed: failed, PublicURL: public,

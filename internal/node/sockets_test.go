@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/grantd/grantd/cluster/consensus"
 	"github.com/grantd/grantd/cluster/link/issue"
 	"github.com/grantd/grantd/internal/config"
 	"github.com/grantd/grantd/internal/node"
@@ -83,12 +84,14 @@ func call(t *testing.T, client *http.Client, method, addr, path, body string) (s
 	return resp.StatusCode, errors.Join(err, resp.Body.Close())
 }
 
+// unhurried is for a machine that is busy with other tests, and the race detector.
+// A leader that does not hear of the others in time steps down, and then nobody
+// can say what becomes of an import that is under way: not what this is about.
+var unhurried = consensus.Timing{Heartbeat: 3 * time.Second, Election: 3 * time.Second, Lease: 2 * time.Second}
+
 // TestNodesOnRealSockets: three nodes as a program runs them; one of them gets
 // SIGTERM while callers ask those that are ready, and no request fails.
 func TestNodesOnRealSockets(t *testing.T) {
-	if raceEnabled {
-		t.Skip("in real time, which the race detector makes too short for elections")
-	}
 	configs := onSockets(t)
 	nodes := make(map[string]*node.Node)
 	stop := func(n *node.Node) error {
@@ -100,7 +103,7 @@ func TestNodesOnRealSockets(t *testing.T) {
 	var all sync.WaitGroup
 	for name, c := range configs {
 		all.Go(func() {
-			n, err := node.Start(within(t, time.Minute), node.Options{Config: c, Version: "test", Logger: slog.New(slog.DiscardHandler)})
+			n, err := node.Start(within(t, time.Minute), node.Options{Config: c, Version: "test", Timing: unhurried, Logger: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				t.Errorf("start %s: %v", name, err)
 				return
