@@ -126,11 +126,7 @@ func (c *Client) token(ctx context.Context, reg Registration, r tokenRequest) (c
 	if r.resources == nil {
 		call.resources = reg.Provider.Resources
 	}
-	send := c.send
-	if reg.bound() {
-		send = c.sendBound
-	}
-	answer, failure := send(ctx, call)
+	answer, failure := c.sendProven(ctx, call)
 	if failure != nil {
 		return credential.Grant{}, failure
 	}

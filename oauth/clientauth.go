@@ -86,7 +86,7 @@ func (c call) present(header http.Header, u *url.URL) *credential.Failure {
 		header.Set("Authorization", "Bearer "+c.bearer.Reveal())
 		return nil
 	}
-	proof, err := Prove(c.reg.DPoPKey, Proof{Method: c.verb(), URL: u.String(), AccessToken: c.bearer})
+	proof, err := Prove(c.reg.DPoPKey, Proof{Method: c.verb(), URL: u.String(), Nonce: c.nonce, AccessToken: c.bearer})
 	if err != nil {
 		return unsigned(err)
 	}

@@ -42,7 +42,7 @@ func newKey(t testing.TB, algorithm string) *clientkey.Key {
 // opened verifies a JWT by the key's public half and returns claims and header.
 func opened(t testing.TB, verifier any, token string) (map[string]any, jose.Header) {
 	t.Helper()
-	jws, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA, jose.HS256})
+	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA, jose.HS256})
 	if err != nil {
 		t.Fatalf("%v: %s", err, token)
 	}
@@ -110,7 +110,7 @@ func TestSignedClientProvesItselfAtEveryEndPoint(t *testing.T) {
 				t.Errorf("%s: %v %v", name, form, header)
 			}
 			claims, h := opened(t, publicKey(t, k), form.Get("client_assertion"))
-			life := time.Unix(int64(claims["exp"].(float64)), 0).Sub(time.Now())
+			life := time.Until(time.Unix(int64(claims["exp"].(float64)), 0))
 			if claims["iss"] != "the-client" || claims["sub"] != "the-client" || claims["aud"] != "https://p.example/token" || life <= 0 || life > assertionLifetime || h.Algorithm != algorithm || h.KeyID == "" {
 				t.Errorf("%s: %v %+v", name, claims, h)
 			}

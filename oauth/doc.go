@@ -1,7 +1,9 @@
 // Package oauth speaks the client's side of OAuth 2.0 with authorization
 // servers: the authorization code with PKCE (RFC 6749 section 4.1, RFC 7636),
 // pushed where the provider wants it (RFC 9126), refresh (section 6), client
-// credentials (section 4.4), resource indicators (RFC 8707), revocation (RFC 7009) and introspection (RFC 7662).
+// credentials (section 4.4), JWT bearer (RFC 7523), token exchange (RFC 8693),
+// device authorization (RFC 8628), resource indicators (RFC 8707), revocation
+// (RFC 7009) and introspection (RFC 7662).
 //
 // Clients prove who they are by a secret, a signature (RFC 7523) or a certificate
 // (RFC 8705), and the possession of the key that tokens are bound to by DPoP

@@ -71,7 +71,16 @@ func (c call) prove(header http.Header, u *url.URL) *credential.Failure {
 	return nil
 }
 
-// sendBound sends a token request with a proof of possession. A server may ask
+// sendProven sends a request in which tokens are asked for or presented, with a
+// proof where they are bound to a key.
+func (c *Client) sendProven(ctx context.Context, call call) (answer, *credential.Failure) {
+	if !call.reg.bound() {
+		return c.send(ctx, call)
+	}
+	return c.sendBound(ctx, call)
+}
+
+// sendBound sends a request with a proof of possession. A server may ask
 // for a nonce of its own in it (RFC 9449 section 8): it refuses the request with
 // use_dpop_nonce before it looks at the grant, and the request is sent once
 // more, with the nonce.
@@ -84,7 +93,7 @@ func (c *Client) sendBound(ctx context.Context, call call) (answer, *credential.
 	if failure != nil {
 		return answer{}, failure
 	}
-	call.bound, call.nonce = true, c.nonces.get(u.Host)
+	call.bound, call.nonce = call.auth != catalog.RevokeByToken, c.nonces.get(u.Host)
 	a, failure := c.send(ctx, call)
 	if failure != nil {
 		return a, failure
@@ -112,8 +121,12 @@ func wantsNonce(a answer) bool {
 	if a.status != http.StatusBadRequest && a.status != http.StatusUnauthorized {
 		return false
 	}
+	const wanted = "use_dpop_nonce"
+	if strings.Contains(a.header.Get("WWW-Authenticate"), wanted) { // an API's way to say it (RFC 9449 section 9)
+		return true
+	}
 	code, _ := parse(a.header, a.body).fields.text("error")
-	return code == "use_dpop_nonce"
+	return code == wanted
 }
 
 // nonces are the newest nonces of servers, by host. It is safe for concurrent use.

@@ -56,7 +56,7 @@ func (c *Client) Facts(ctx context.Context, reg Registration, access credential.
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	answer, failure := c.send(ctx, call{
+	answer, failure := c.sendProven(ctx, call{
 		endpoint: "facts_request", url: request.URL, reg: reg, params: params{}, method: http.MethodGet, auth: catalog.RevokeByToken, bearer: access,
 	})
 	if failure != nil {

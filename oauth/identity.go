@@ -91,7 +91,7 @@ func (c *Client) Userinfo(ctx context.Context, reg Registration, access credenti
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	answer, failure := c.send(ctx, call{
+	answer, failure := c.sendProven(ctx, call{
 		endpoint: "userinfo_url", url: reg.Provider.UserinfoURL, reg: reg, params: params{},
 		method: http.MethodGet, auth: catalog.RevokeByToken, bearer: access,
 	})

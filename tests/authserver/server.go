@@ -58,6 +58,9 @@ func (m Method) clientID() string {
 type Options struct {
 	AccessTTL   time.Duration // whole seconds; 0: 5 s
 	RedirectURI string        // of all clients; empty: an address that nobody listens at
+	// ClientJWKS are the public keys of the clients [Signed] and [Bound], which
+	// sign with ES256; empty: there are none. [OIDCProvider] only.
+	ClientJWKS []byte
 }
 
 // Server is a running authorization server behind a counting proxy. Its methods
@@ -97,6 +100,7 @@ func Start(t testing.TB, kind Kind, o Options) *Server {
 		"REDIRECT_URI="+o.RedirectURI,
 		"CLIENT_SECRET="+s.secret.Reveal(),
 		"ACCESS_TOKEN_SECONDS="+strconv.Itoa(int(o.AccessTTL/time.Second)),
+		"CLIENT_JWKS="+string(o.ClientJWKS),
 	)
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
@@ -118,6 +122,27 @@ func Start(t testing.TB, kind Kind, o Options) *Server {
 	}
 	return s
 }
+
+// Ids of the clients that sign. Bound has its tokens bound to a key (RFC 9449)
+// and pushes its authorization requests (RFC 9126).
+const (
+	Signed = "test-signed"
+	Bound  = "test-bound"
+)
+
+// Consent has a person go through the server's pages from an address, until the
+// browser is sent to goal, which is returned and not asked.
+func (s *Server) Consent(ctx context.Context, from, goal string) (*url.URL, error) {
+	b, err := newBrowser(s.App(None).SignIn)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	return b.visit(ctx, from, goal)
+}
+
+// RedirectURI is that of all clients.
+func (s *Server) RedirectURI() string { return s.redirectURI }
 
 // listeningAddr finds the line by which the servers say that they are ready.
 func listeningAddr(line string) (string, bool) { return strings.CutPrefix(line, "listening ") }

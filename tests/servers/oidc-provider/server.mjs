@@ -33,17 +33,35 @@ const confidential = (id, method) =>
     grant_types: ['authorization_code', 'refresh_token', 'client_credentials'],
   });
 
+// Clients that sign, whose public keys are given: one of them wants its tokens
+// bound to a key (RFC 9449), and pushes its requests (RFC 9126).
+const jwks = setting('CLIENT_JWKS', '');
+const signing = (id, more) =>
+  client(id, 'private_key_jwt', {
+    jwks: JSON.parse(jwks),
+    token_endpoint_auth_signing_alg: setting('CLIENT_ALG', 'ES256'),
+    grant_types: ['authorization_code', 'refresh_token', 'client_credentials', 'urn:ietf:params:oauth:grant-type:device_code'],
+    ...more,
+  });
+const signed = jwks
+  ? [signing('test-signed'), signing('test-bound', { dpop_bound_access_tokens: true, require_pushed_authorization_requests: true })]
+  : [];
+
 const provider = new Provider(issuer, {
   clients: [
     confidential('test-basic', 'client_secret_basic'),
     confidential('test-post', 'client_secret_post'),
     client('test-public', 'none', { application_type: 'native' }),
+    ...signed,
   ],
   claims: { openid: ['sub'], profile: ['name'] },
   cookies: { keys: [secret] },
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: true },
+    deviceFlow: { enabled: true },
+    dPoP: { enabled: true, nonceSecret: Buffer.alloc(32, secret), requireNonce: () => true },
+    pushedAuthorizationRequests: { enabled: true },
     introspection: { enabled: true },
     revocation: { enabled: true },
   },
