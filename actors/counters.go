@@ -66,15 +66,15 @@ func (c *Counters) count(f *credential.Failure) {
 }
 
 // countFate counts what another node said.
-func (c *Counters) countFate(f Fate, err error) {
+func (c *Counters) countFate(f credential.Fate, err error) {
 	switch {
 	case err != nil:
 		c.FatesUntold.Add(1)
-	case f.State == FateNeverSent:
+	case f.State == credential.FateNeverSent:
 		c.FatesNeverSent.Add(1)
-	case f.State == FateInFlight:
+	case f.State == credential.FateInFlight:
 		c.FatesInFlight.Add(1)
-	case f.State == FateAnswered:
+	case f.State == credential.FateAnswered:
 		c.FatesAnswered.Add(1)
 	default:
 		c.FatesUnknown.Add(1)

@@ -7,41 +7,6 @@ import (
 	"github.com/grantd/grantd/credential"
 )
 
-// FateQuery asks the node that made a claim what became of it.
-type FateQuery struct {
-	Ref        credential.Ref
-	Attempt    string
-	Boot       string // of the claimant, from the claim
-	Generation uint64 // the one that was to be replaced
-}
-
-// FateState says what a node knows of an attempt of its own.
-type FateState uint8
-
-// What a node may know.
-const (
-	// FateUnknown: the request may have been sent, and this node has no answer
-	// to it, nor ever will.
-	FateUnknown FateState = iota
-	// FateNeverSent: no request was sent that could have spent the refresh
-	// token, and none will be.
-	FateNeverSent
-	// FateInFlight: the request, or its answer, is being worked on.
-	FateInFlight
-	// FateAnswered: the answer is in the node's journal.
-	FateAnswered
-)
-
-// Fate is what became of an attempt.
-type Fate struct {
-	State FateState
-	// Remaining is, of one in flight, for how long it is not worth asking again.
-	// It is a duration, because the clocks of two nodes are never compared.
-	Remaining time.Duration
-	// Entry is, of one that was answered, the journal's entry, sealed.
-	Entry []byte
-}
-
 // fateAgain is for how long it is not worth asking again where the request has
 // ended and what came of it is not written down yet.
 const fateAgain = 200 * time.Millisecond
@@ -49,7 +14,7 @@ const fateAgain = 200 * time.Millisecond
 // Fate tells another node, which found the claim of an attempt of this one,
 // what became of it. An attempt whose request is not written yet never will be
 // once Fate was asked for it.
-func (s *System) Fate(q FateQuery) Fate {
+func (s *System) Fate(q credential.FateQuery) credential.Fate {
 	var at attempt
 	var known bool
 	if q.Boot == s.boot {
@@ -58,27 +23,27 @@ func (s *System) Fate(q FateQuery) Fate {
 	entry, err := s.journal.Get(q.Attempt)
 	if err != nil {
 		s.log.Error("journal could not be read", "attempt", q.Attempt, "err", err)
-		return Fate{State: FateInFlight, Remaining: fateAgain}
+		return credential.Fate{State: credential.FateInFlight, Remaining: fateAgain}
 	}
 	if entry != nil {
 		if ans, err := parseAnswer(entry); err == nil && ans.answers(q) {
-			return Fate{State: FateAnswered, Entry: entry}
+			return credential.Fate{State: credential.FateAnswered, Entry: entry}
 		}
-		return Fate{State: FateUnknown}
+		return credential.Fate{State: credential.FateUnknown}
 	}
 	switch {
 	case q.Boot != s.boot:
-		return Fate{State: FateUnknown}
+		return credential.Fate{State: credential.FateUnknown}
 	case known && at.step == sent:
-		return Fate{State: FateInFlight, Remaining: max(time.Until(at.ends), fateAgain)}
+		return credential.Fate{State: credential.FateInFlight, Remaining: max(time.Until(at.ends), fateAgain)}
 	case s.attempts.unsent(q.Attempt):
-		return Fate{State: FateNeverSent}
+		return credential.Fate{State: credential.FateNeverSent}
 	}
-	return Fate{State: FateUnknown} // sent, and its job is over without an answer
+	return credential.Fate{State: credential.FateUnknown} // sent, and its job is over without an answer
 }
 
 // answers reports whether the answer is one to the attempt that is asked for.
-func (a *answer) answers(q FateQuery) bool {
+func (a *answer) answers(q credential.FateQuery) bool {
 	return a.Attempt == q.Attempt && a.Ref == q.Ref && a.Generation == q.Generation+1
 }
 
@@ -91,7 +56,7 @@ const maxAsking = 128
 
 // inform asks another node what became of its attempt. The answer, if it has
 // one, comes opened, so that it is known to be genuine.
-func (sh *shard) inform(node string, q FateQuery) (f Fate, late *lateAnswer, err error) {
+func (sh *shard) inform(node string, q credential.FateQuery) (f credential.Fate, late *lateAnswer, err error) {
 	sys := sh.sys
 	ctx, cancel := context.WithTimeout(sys.ctx, fateTimeout)
 	defer cancel()
@@ -102,7 +67,7 @@ func (sh *shard) inform(node string, q FateQuery) (f Fate, late *lateAnswer, err
 		return f, nil, ctx.Err()
 	}
 	f, err = sys.peers.Fate(ctx, node, q)
-	if err == nil && f.State == FateAnswered {
+	if err == nil && f.State == credential.FateAnswered {
 		late, err = sh.examine(sys.ctx, f.Entry)
 		if err == nil && !late.answer.answers(q) {
 			err = errForged

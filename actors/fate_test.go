@@ -14,9 +14,9 @@ import (
 )
 
 // ask asks a node for the fate of the account's claim.
-func (p *pair) ask(node string, ref credential.Ref) actors.Fate {
+func (p *pair) ask(node string, ref credential.Ref) credential.Fate {
 	c := p.get(ref).Claim
-	return p.members[node].up().Fate(actors.FateQuery{Ref: ref, Attempt: c.Attempt, Boot: c.Boot, Generation: c.Generation})
+	return p.members[node].up().Fate(credential.FateQuery{Ref: ref, Attempt: c.Attempt, Boot: c.Boot, Generation: c.Generation})
 }
 
 func (p *pair) refreshing(node string, ref credential.Ref) <-chan error {
@@ -38,19 +38,19 @@ func (p *pair) standAt(point actors.Point, ref credential.Ref) (letGo func(), to
 }
 
 func TestNodeTellsHowFarItsRequestHasGot(t *testing.T) {
-	for point, want := range map[actors.Point]actors.FateState{
-		actors.PointClaimed: actors.FateNeverSent, actors.PointSending: actors.FateNeverSent,
-		pointInFlight: actors.FateInFlight, actors.PointAnswered: actors.FateInFlight, actors.PointSettling: actors.FateAnswered,
+	for point, want := range map[actors.Point]credential.FateState{
+		actors.PointClaimed: credential.FateNeverSent, actors.PointSending: credential.FateNeverSent,
+		pointInFlight: credential.FateInFlight, actors.PointAnswered: credential.FateInFlight, actors.PointSettling: credential.FateAnswered,
 	} {
 		t.Run(string(point), func(t *testing.T) {
 			inPair(t, func(t *testing.T, p *pair) {
 				ref, _ := p.account("crm")
 				letGo, told := p.standAt(point, ref)
 				f := p.ask("n1", ref)
-				if f.State != want || (f.State == actors.FateInFlight) != (f.Remaining > 0 && f.Remaining <= 10*time.Second) || (f.State == actors.FateAnswered) != (len(f.Entry) > 0) {
+				if f.State != want || (f.State == credential.FateInFlight) != (f.Remaining > 0 && f.Remaining <= 10*time.Second) || (f.State == credential.FateAnswered) != (len(f.Entry) > 0) {
 					t.Errorf("told %+v, want state %d", f, want)
 				}
-				if f := p.ask("n2", ref); f.State != actors.FateUnknown {
+				if f := p.ask("n2", ref); f.State != credential.FateUnknown {
 					t.Errorf("a node that never had it says %+v", f)
 				}
 				letGo()
@@ -73,7 +73,7 @@ func TestRequestThatWasCalledNeverSentNeverIs(t *testing.T) {
 						rev, err := do()
 						if isClaim(c) {
 							once.Do(func() {
-								if f := p.ask("n1", ref); f.State != actors.FateNeverSent {
+								if f := p.ask("n1", ref); f.State != credential.FateNeverSent {
 									t.Errorf("told %+v", f)
 								}
 							})
@@ -84,7 +84,7 @@ func TestRequestThatWasCalledNeverSentNeverIs(t *testing.T) {
 			}
 			letGo, told := p.standAt(point, ref)
 			if point != actors.PointBeforeClaim {
-				if f := p.ask("n1", ref); f.State != actors.FateNeverSent {
+				if f := p.ask("n1", ref); f.State != credential.FateNeverSent {
 					t.Errorf("told %+v", f)
 				}
 			}
@@ -113,7 +113,7 @@ func TestNodeThatWasRestartedDoesNotKnow(t *testing.T) {
 		letGo()
 		old.tasks.Wait()
 		old.start()
-		if f := p.ask("n1", ref); f.State != actors.FateUnknown {
+		if f := p.ask("n1", ref); f.State != credential.FateUnknown {
 			t.Errorf("told %+v", f)
 		}
 		p.lead("n2")

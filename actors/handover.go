@@ -80,9 +80,9 @@ func (a *account) salvage() bool {
 	return true
 }
 
-func (a *account) query() FateQuery {
+func (a *account) query() credential.FateQuery {
 	c := a.rec.Claim
-	return FateQuery{Ref: a.ref, Attempt: c.Attempt, Boot: c.Boot, Generation: c.Generation}
+	return credential.FateQuery{Ref: a.ref, Attempt: c.Attempt, Boot: c.Boot, Generation: c.Generation}
 }
 
 // inquire asks for the claim's fate: another node beside the actor, the process
@@ -154,18 +154,18 @@ func (a *account) learn(m told) {
 	// knows best; but not for ever.
 	over := a.claimEnds.Add(a.policy().UncertainHold)
 	switch {
-	case m.err == nil && m.fate.State == FateNeverSent:
+	case m.err == nil && m.fate.State == credential.FateNeverSent:
 		a.neverWas(q)
-	case m.err == nil && m.fate.State == FateInFlight && now.Before(over):
+	case m.err == nil && m.fate.State == credential.FateInFlight && now.Before(over):
 		wait := min(max(m.fate.Remaining, fateAgain<<min(q.waits, 5)), c.Lifetime)
 		q.waits++
 		q.misses, q.until = 0, earliest(now.Add(wait+fateTimeout), over)
 		a.inquireLater(q, wait)
-	case m.err == nil && m.fate.State == FateAnswered && m.late != nil:
+	case m.err == nil && m.fate.State == credential.FateAnswered && m.late != nil:
 		if err := a.settleLate(m.late, fromFate); err != nil {
 			a.missed(q, now, "its answer could not be taken yet")
 		}
-	case m.err == nil && m.fate.State == FateUnknown:
+	case m.err == nil && m.fate.State == credential.FateUnknown:
 		a.giveUp(q, "that node does not know its answer")
 	default:
 		a.missed(q, now, "that node does not say")

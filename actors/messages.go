@@ -111,7 +111,7 @@ type (
 	told struct {
 		signal
 		inquiry *inquiry
-		fate    Fate
+		fate    credential.Fate
 		late    *lateAnswer // with FateAnswered
 		err     error       // the node did not say
 	}

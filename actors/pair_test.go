@@ -304,10 +304,10 @@ func (x peers) reach(ctx context.Context, node string) (*actors.System, error) {
 	return nil, errDown
 }
 
-func (x peers) Fate(ctx context.Context, node string, q actors.FateQuery) (actors.Fate, error) {
+func (x peers) Fate(ctx context.Context, node string, q credential.FateQuery) (credential.Fate, error) {
 	system, err := x.reach(ctx, node)
 	if err != nil {
-		return actors.Fate{}, err
+		return credential.Fate{}, err
 	}
 	return system.Fate(q), nil
 }

@@ -121,7 +121,7 @@ type Journal interface {
 // not answer.
 type Peers interface {
 	// Fate asks a node what became of an attempt of its own; see [System.Fate].
-	Fate(ctx context.Context, node string, q FateQuery) (Fate, error)
+	Fate(ctx context.Context, node string, q credential.FateQuery) (credential.Fate, error)
 	// Offer hands an entry of this node's journal to whoever owns the account's
 	// shard now; see [System.Offer].
 	Offer(ctx context.Context, ref credential.Ref, entry []byte) (taken bool, err error)

@@ -146,18 +146,18 @@ func fromHistory(h *rpcpb.History) credential.History {
 	return out
 }
 
-var fateStates = map[FateState]rpcpb.Fate_State{
-	FateUnknown: rpcpb.Fate_STATE_UNKNOWN, FateNeverSent: rpcpb.Fate_STATE_NEVER_SENT,
-	FateInFlight: rpcpb.Fate_STATE_IN_FLIGHT, FateAnswered: rpcpb.Fate_STATE_ANSWERED,
+var fateStates = map[credential.FateState]rpcpb.Fate_State{
+	credential.FateUnknown: rpcpb.Fate_STATE_UNKNOWN, credential.FateNeverSent: rpcpb.Fate_STATE_NEVER_SENT,
+	credential.FateInFlight: rpcpb.Fate_STATE_IN_FLIGHT, credential.FateAnswered: rpcpb.Fate_STATE_ANSWERED,
 }
 
-func toFate(f Fate) *rpcpb.Fate {
+func toFate(f credential.Fate) *rpcpb.Fate {
 	return &rpcpb.Fate{State: fateStates[f.State], Entry: f.Entry, RemainingMs: millis(f.Remaining)}
 }
 
 // fromFate takes a state of a newer version for unknown.
-func fromFate(f *rpcpb.Fate) Fate {
-	out := Fate{Entry: f.GetEntry(), Remaining: duration(f.GetRemainingMs())}
+func fromFate(f *rpcpb.Fate) credential.Fate {
+	out := credential.Fate{Entry: f.GetEntry(), Remaining: duration(f.GetRemainingMs())}
 	for ours, theirs := range fateStates {
 		if theirs == f.GetState() {
 			out.State = ours

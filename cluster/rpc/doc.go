@@ -61,35 +61,9 @@ type Owned interface {
 	ShardAccounts(ctx context.Context, shard int, q credential.Query) (credential.Page, error)
 }
 
-// FateQuery asks the node that made a claim what became of it.
-type FateQuery struct {
-	Ref        credential.Ref
-	Attempt    string
-	Boot       string // of the claimant, from the claim
-	Generation uint64 // the one that was to be replaced
-}
-
-// FateState says what a node knows of an attempt of its own.
-type FateState uint8
-
-// What a node may know.
-const (
-	FateUnknown FateState = iota
-	FateNeverSent
-	FateInFlight
-	FateAnswered
-)
-
-// Fate is what became of an attempt.
-type Fate struct {
-	State     FateState
-	Remaining time.Duration // in flight: for how long it is not worth asking again
-	Entry     []byte        // answered: the journal's entry, sealed
-}
-
 // Fates tells what became of this node's attempts.
 type Fates interface {
-	Fate(q FateQuery) Fate
+	Fate(q credential.FateQuery) credential.Fate
 }
 
 // KV writes keys of the meta group where this node leads it.

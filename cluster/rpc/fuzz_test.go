@@ -43,7 +43,7 @@ func (nobody) History(context.Context, credential.Ref, uint64, int) (credential.
 	return credential.History{}, nil
 }
 func (nobody) Offer(context.Context, []byte) (bool, error)                 { return false, credential.ErrNotOwner }
-func (nobody) Fate(FateQuery) Fate                                         { return Fate{} }
+func (nobody) Fate(credential.FateQuery) credential.Fate                   { return credential.Fate{} }
 func (nobody) Put(context.Context, string, uint64, []byte) (uint64, error) { return 0, nil }
 func (nobody) PutAndTell(context.Context, string, uint64, []byte, []credential.Event) (uint64, error) {
 	return 0, nil

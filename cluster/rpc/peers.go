@@ -197,15 +197,15 @@ func (p *Peers) ShardAccounts(ctx context.Context, node string, shard int, q cre
 }
 
 // Fate asks a node what became of an attempt of its own.
-func (p *Peers) Fate(ctx context.Context, node string, q FateQuery) (Fate, error) {
+func (p *Peers) Fate(ctx context.Context, node string, q credential.FateQuery) (credential.Fate, error) {
 	m, err := p.ask(ctx, node, &rpcpb.Request{Kind: &rpcpb.Request_Fate{Fate: &rpcpb.FateRequest{Ref: toRef(q.Ref), Attempt: q.Attempt, Boot: q.Boot, Generation: q.Generation}}})
 	if err != nil {
-		return Fate{}, err
+		return credential.Fate{}, err
 	}
 	if f := m.GetFate(); f != nil {
 		return fromFate(f), nil
 	}
-	return Fate{}, strange(node)
+	return credential.Fate{}, strange(node)
 }
 
 // NoteHandout has the owner write into the account's history that an agent is

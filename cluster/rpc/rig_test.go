@@ -202,9 +202,9 @@ func (w *world) Offer(_ context.Context, entry []byte) (bool, error) {
 	return true, w.asked(string(entry))
 }
 
-func (w *world) Fate(q rpc.FateQuery) rpc.Fate {
+func (w *world) Fate(q credential.FateQuery) credential.Fate {
 	_ = w.asked(q)
-	return rpc.Fate{State: rpc.FateAnswered, Entry: []byte(canary), Remaining: 1500 * time.Millisecond}
+	return credential.Fate{State: credential.FateAnswered, Entry: []byte(canary), Remaining: 1500 * time.Millisecond}
 }
 
 func (w *world) Put(_ context.Context, key string, expect uint64, value []byte) (uint64, error) {

@@ -40,7 +40,7 @@ func calls() []call {
 	tok := credential.Token{Kind: credential.KindOAuth2, Secret: credential.NewSecret(canary), Username: "u", TokenType: "Bearer", ExpiresAt: noon, Scopes: []string{"a"}, Generation: 7}
 	copied := tok
 	copied.Replica = true
-	fate := rpc.FateQuery{Ref: crm, Attempt: "at", Boot: "boot", Generation: 6}
+	fate := credential.FateQuery{Ref: crm, Attempt: "at", Boot: "boot", Generation: 6}
 	told := []credential.Event{
 		{ID: "e1", Type: credential.EventMisconfigured, At: noon, Reason: "invalid_client", Integration: "github"},
 		{ID: "e2", Type: credential.EventAuthError, Ref: crm, At: noon, Reason: "r", Generation: 7, Integration: "github"},
@@ -64,7 +64,7 @@ func calls() []call {
 		{"a shard's accounts", func(ctx context.Context, p *rpc.Peers) (any, error) { return p.ShardAccounts(ctx, "n2", 3, q) }, []any{3, q},
 			credential.Page{Accounts: []credential.Account{slack}, Next: credential.Ref{Tenant: "z", ID: "z"}}},
 		{"fate", func(ctx context.Context, p *rpc.Peers) (any, error) { return p.Fate(ctx, "n2", fate) }, []any{fate},
-			rpc.Fate{State: rpc.FateAnswered, Entry: []byte(canary), Remaining: 1500 * time.Millisecond}},
+			credential.Fate{State: credential.FateAnswered, Entry: []byte(canary), Remaining: 1500 * time.Millisecond}},
 		{"offer", func(ctx context.Context, p *rpc.Peers) (any, error) { return p.Offer(ctx, "n2", crm, []byte(canary)) }, []any{canary}, true},
 		{"handout", func(ctx context.Context, p *rpc.Peers) (any, error) {
 			return nil, p.NoteHandout(ctx, "n2", crm, credential.Handout{Agent: "bot", Key: "k1", Generation: 7})

@@ -280,7 +280,7 @@ func (v *Services) aboutAccount(ctx context.Context, ref credential.Ref, req *rp
 		if v.Fates == nil {
 			return nil, errNotReady
 		}
-		f := v.Fates.Fate(FateQuery{Ref: ref, Attempt: k.Fate.GetAttempt(), Boot: k.Fate.GetBoot(), Generation: k.Fate.GetGeneration()})
+		f := v.Fates.Fate(credential.FateQuery{Ref: ref, Attempt: k.Fate.GetAttempt(), Boot: k.Fate.GetBoot(), Generation: k.Fate.GetGeneration()})
 		return &rpcpb.Response{Kind: &rpcpb.Response_Fate{Fate: toFate(f)}}, nil
 	}
 	return nil, errUnknown

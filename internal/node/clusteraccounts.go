@@ -25,7 +25,7 @@ func (cl *cluster) serve(keys rpc.Keys) {
 	})
 	cl.router.Store(router)
 	cl.provide(rpc.Services{
-		Owned: core.Actors, Fates: fates{core.Actors}, Outboxes: rpcOutboxes{core}, Webhooks: rpcDeliveries{core}, Routed: router, Keys: keys,
+		Owned: core.Actors, Fates: core.Actors, Outboxes: rpcOutboxes{core}, Webhooks: rpcDeliveries{core}, Routed: router, Keys: keys,
 		HasIntegration: func(id string) bool { _, ok := core.Registry.Integration(id); return ok },
 		Leader:         func(ref credential.Ref) (string, uint64) { return cl.leader(core.shardOf(ref)) },
 	})

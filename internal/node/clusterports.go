@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/grantd/grantd/actors"
 	"github.com/grantd/grantd/cluster/consensus"
 	"github.com/grantd/grantd/cluster/gossip"
 	"github.com/grantd/grantd/cluster/link"
@@ -148,24 +147,14 @@ func (s status) Status(ctx context.Context, ids []uint16) ([]rpc.GroupStatus, er
 	return out, nil
 }
 
-// fates tells other nodes what became of this one's attempts.
-type fates struct{ s *actors.System }
-
-// Fate implements rpc.Fates.
-func (f fates) Fate(q rpc.FateQuery) rpc.Fate {
-	told := f.s.Fate(actors.FateQuery(q))
-	return rpc.Fate{State: rpc.FateState(told.State), Remaining: told.Remaining, Entry: told.Entry}
-}
-
 // actorPeers are the other nodes as the actors want them.
 type actorPeers struct {
 	cl *cluster
 }
 
 // Fate implements actors.Peers.
-func (p actorPeers) Fate(ctx context.Context, node string, q actors.FateQuery) (actors.Fate, error) {
-	told, err := p.cl.peers.Fate(ctx, node, rpc.FateQuery(q))
-	return actors.Fate{State: actors.FateState(told.State), Remaining: told.Remaining, Entry: told.Entry}, err
+func (p actorPeers) Fate(ctx context.Context, node string, q credential.FateQuery) (credential.Fate, error) {
+	return p.cl.peers.Fate(ctx, node, q)
 }
 
 // Offer implements actors.Peers.
