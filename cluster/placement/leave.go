@@ -25,8 +25,9 @@ const (
 // is no way back but a restart.
 func (p *Placement) Leave(ctx context.Context) error {
 	p.leaving.Store(true)
+	failed := failures{}
 	for {
-		left := p.handOverAll(ctx)
+		left := p.handOverAll(ctx, failed)
 		if left == 0 {
 			return nil
 		}
@@ -36,8 +37,13 @@ func (p *Placement) Leave(ctx context.Context) error {
 	}
 }
 
+// failures are, by group, the nodes that did not take it over. Raft waits longer
+// and longer before it sends anything to a node that did not answer, so the next
+// try is another one's.
+type failures map[uint16][]string
+
 // handOverAll tries each group once and returns how many are left.
-func (p *Placement) handOverAll(ctx context.Context) (left int) {
+func (p *Placement) handOverAll(ctx context.Context, failed failures) (left int) {
 	live := p.liveness()
 	v := p.View()
 	var groups []led
@@ -52,19 +58,27 @@ func (p *Placement) handOverAll(ctx context.Context) (left int) {
 	}
 	p.inquire(ctx, groups)
 	var all sync.WaitGroup
+	var mu sync.Mutex
 	slots := make(chan struct{}, handOverParallel)
 	for _, l := range groups {
 		if !slices.ContainsFunc(without(l.sight.Members.Voters, []string{l.sight.Self}), l.sight.stays) {
 			continue // nobody else could lead it
 		}
 		left++
-		if to := successor(l, p.cfg.Lag); to != "" && ctx.Err() == nil {
+		mu.Lock()
+		to := successor(l, p.cfg.Lag, failed[l.id])
+		mu.Unlock()
+		if to != "" && ctx.Err() == nil {
 			slots <- struct{}{}
 			all.Go(func() {
 				defer func() { <-slots }()
 				ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
 				defer cancel()
-				_ = p.take(ctx, l.group, l.id, Action{Transfer, to}, 0)
+				if p.take(ctx, l.group, l.id, Action{Transfer, to}, 0) != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					failed[l.id] = append(without(failed[l.id], []string{to}), to)
+				}
 			})
 		}
 	}
@@ -80,11 +94,16 @@ func (s Sight) stays(node string) bool {
 }
 
 // successor returns the voter that should lead after this node: the one that
-// the record prefers, of those that are alive and have caught up.
-func successor(l led, lag uint64) string {
-	for _, node := range slices.Concat(l.want.Voters, l.sight.Members.Voters) {
-		if node != l.sight.Self && slices.Contains(l.sight.Members.Voters, node) &&
-			l.sight.living(node) && l.sight.close(node, lag) {
+// the record prefers, of those that are alive and have caught up; those that
+// have failed come last, the one that failed longest ago first.
+func successor(l led, lag uint64, failed []string) string {
+	able := func(node string) bool {
+		return node != l.sight.Self && slices.Contains(l.sight.Members.Voters, node) &&
+			l.sight.living(node) && l.sight.close(node, lag)
+	}
+	all := slices.Concat(l.want.Voters, l.sight.Members.Voters)
+	for _, node := range append(without(all, failed), failed...) {
+		if able(node) {
 			return node
 		}
 	}
