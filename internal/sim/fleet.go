@@ -96,6 +96,7 @@ func (w *World) Fork() {
 		twin.fleet, twin.node, twin.number = &f, m.node, m.number+10
 		twin.disk = m.current().disk.Crash(100, 0)
 		w.Machines = append(w.Machines, twin)
+		twin.SwitchOn()
 		go twin.run()
 	}
 }

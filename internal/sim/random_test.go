@@ -19,7 +19,7 @@ func seeds(t *testing.T) (from, to uint64) {
 	if *seedFlag != 0 {
 		return *seedFlag, *seedFlag
 	}
-	n, from := uint64(10), uint64(1)
+	n, from := uint64(8), uint64(1)
 	for name, into := range map[string]*uint64{"SEEDS": &n, "FIRST": &from} {
 		if s := os.Getenv(name); s != "" {
 			v, err := strconv.ParseUint(s, 10, 32)
