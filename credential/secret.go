@@ -88,6 +88,8 @@ const (
 	FieldPosition Field = "position"
 	// FieldVerifier is the PKCE verifier of an authorization under way.
 	FieldVerifier Field = "pkce_verifier"
+	// FieldRegistration is the token that manages a client that was registered.
+	FieldRegistration Field = "registration_token"
 )
 
 // Label says what a ciphertext is: it becomes the associated data of the AEAD,

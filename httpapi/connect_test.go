@@ -31,22 +31,27 @@ func TestLinksAreMadeWithinTheKeysScope(t *testing.T) {
 	w := newWorld(t)
 	linker := "gk_linker"
 	w.add(linker, keyOf("linker", "acme", []string{"github"}, wire.PermLinksCreate))
+	limited := "gk_limited_linker"
+	w.add(limited, httpapi.Key{ID: "limited", Tenant: "acme", Accounts: []credential.Ref{{Tenant: "acme", ID: "new"}}, Permissions: []string{wire.PermLinksCreate}})
 	for name, c := range map[string]struct {
 		key, body string
 		want      int
 	}{
-		"its own":                 {linker, linkBody("acme", "github"), 201},
-		"an admin's":              {adminKey, linkBody("globex", "slack"), 201},
-		"no permission":           {acmeKey, linkBody("acme", "github"), 403},
-		"another tenant":          {linker, linkBody("globex", "github"), 404},
-		"another integration":     {linker, linkBody("acme", "slack"), 404},
-		"no such integration":     {adminKey, linkBody("acme", "none"), 404},
-		"no tenant":               {linker, `{"integration":"github"}`, 400},
-		"a tenant that cannot be": {linker, linkBody("a/b", "github"), 400},
-		"a ttl that cannot be":    {linker, `{"tenant":"acme","integration":"github","ttl":"1 year"}`, 400},
-		"a ttl that is too long":  {linker, `{"tenant":"acme","integration":"github","ttl":"25h"}`, 400},
-		"an empty scope":          {linker, `{"tenant":"acme","integration":"github","scopes":[""]}`, 400},
-		"an unknown field":        {linker, `{"tenant":"acme","integration":"github","redirect":"x"}`, 400},
+		"the account that the key is limited to": {limited, linkBody("acme", "github"), 201},
+		"an account beside it":                   {limited, `{"tenant":"acme","integration":"github","account":"gh"}`, 404},
+		"an account of no name yet":              {limited, `{"tenant":"acme","integration":"github"}`, 404},
+		"its own":                                {linker, linkBody("acme", "github"), 201},
+		"an admin's":                             {adminKey, linkBody("globex", "slack"), 201},
+		"no permission":                          {acmeKey, linkBody("acme", "github"), 403},
+		"another tenant":                         {linker, linkBody("globex", "github"), 404},
+		"another integration":                    {linker, linkBody("acme", "slack"), 404},
+		"no such integration":                    {adminKey, linkBody("acme", "none"), 404},
+		"no tenant":                              {linker, `{"integration":"github"}`, 400},
+		"a tenant that cannot be":                {linker, linkBody("a/b", "github"), 400},
+		"a ttl that cannot be":                   {linker, `{"tenant":"acme","integration":"github","ttl":"1 year"}`, 400},
+		"a ttl that is too long":                 {linker, `{"tenant":"acme","integration":"github","ttl":"25h"}`, 400},
+		"an empty scope":                         {linker, `{"tenant":"acme","integration":"github","scopes":[""]}`, 400},
+		"an unknown field":                       {linker, `{"tenant":"acme","integration":"github","redirect":"x"}`, 400},
 	} {
 		if rec := w.call("POST", "/v1/links", c.key, c.body); rec.Code != c.want {
 			t.Errorf("%s: %d %s", name, rec.Code, rec.Body)

@@ -34,6 +34,7 @@ const (
 	readerKey  = "gk_reader"   // every tenant, tokens:read only
 	githubKey  = "gk_github"   // tenant acme, integration github only
 	acmeBoss   = "gk_acmeboss" // tenant acme, admin
+	boundKey   = "gk_bound"    // all tenants, account acme/gh, admin
 	agentKey   = "gk_agent"    // tenant acme, account gh, of agent bot
 	canary     = "canary-s3cr3t-value"
 	acmeGitHub = "/v1/accounts/acme/gh"
@@ -75,6 +76,7 @@ func newWorld(t testing.TB) *world {
 	w.add(readerKey, httpapi.Key{ID: "reader", Tenant: wire.All, Permissions: []string{wire.PermTokensRead}})
 	w.add(githubKey, httpapi.Key{ID: "github", Tenant: "acme", Integrations: []string{"github"}, Permissions: all})
 	w.add(agentKey, httpapi.Key{ID: "k1", Tenant: "acme", Accounts: []credential.Ref{{Tenant: "acme", ID: "gh"}}, Agent: "bot", Permissions: all})
+	w.add(boundKey, httpapi.Key{ID: "bound", Tenant: wire.All, Accounts: []credential.Ref{{Tenant: "acme", ID: "gh"}}, Permissions: []string{wire.PermAdmin}})
 	w.add(acmeBoss, httpapi.Key{ID: "acmeboss", Tenant: "acme", Permissions: []string{wire.PermAdmin}})
 	for _, id := range []string{"github", "slack"} {
 		w.byID[id] = wire.Integration{IntegrationInfo: wire.IntegrationInfo{ID: id, Provider: id, ClientID: "c-" + id, State: wire.IntegrationOK}}
@@ -355,16 +357,30 @@ func (f *fakeIntegrations) PublicKeys(ctx context.Context, id string) ([]byte, e
 	return []byte(`{"keys":[]}`), nil
 }
 
+func (f *fakeIntegrations) ClientDocument(ctx context.Context, id string) ([]byte, error) {
+	if _, err := f.Integration(ctx, id); err != nil {
+		return nil, err
+	}
+	return []byte(`{"client_id":"https://grants.example.com/oauth/client/` + id + `","client_name":"Acme","redirect_uris":[],"token_endpoint_auth_method":"none"}`), nil
+}
+
 func (f *fakeIntegrations) PutIntegration(_ context.Context, id string, n wire.NewIntegration) (wire.Integration, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if _, bad := n.Settings["token_ulr"]; bad {
 		return wire.Integration{}, false, fmt.Errorf("%w: unknown field \"token_ulr\"; did you mean token_url?", credential.ErrInvalid)
 	}
+	if strings.Contains(n.MCPURL, "down") {
+		return wire.Integration{}, false, &credential.Unavailable{Err: credential.ErrProviderUnavailable, Reason: "no answer"}
+	}
 	_, found := f.byID[id]
 	i := wire.Integration{Settings: n.Settings, IntegrationInfo: wire.IntegrationInfo{
 		ID: id, Provider: n.Provider, ClientID: n.ClientID, ClientSecretSet: n.ClientSecret != "", Scopes: n.Scopes,
 		RedirectURI: n.RedirectURI, State: wire.IntegrationOK, CreatedAt: wire.At(time.Now()), UpdatedAt: wire.At(time.Now())}}
+	if n.MCPURL != "" {
+		i.Provider, i.ClientID = wire.ProviderCustom, "made"
+		i.MCP = &wire.MCPServer{URL: n.MCPURL, Resource: n.MCPURL, AuthorizationServer: "https://as.example.com", Client: wire.MCPClientRegistered, LookedAt: wire.At(time.Now())}
+	}
 	f.byID[id] = i
 	return i, !found, nil
 }

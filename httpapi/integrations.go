@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,6 +21,7 @@ const (
 // integrationBody is the body of PUT /v1/integrations/{id}; every further
 // member is a setting.
 type integrationBody struct {
+	MCPURL       string      `json:"mcp_url"`
 	Provider     string      `json:"provider"`
 	ClientID     string      `json:"client_id"`
 	ClientSecret wire.Secret `json:"client_secret"`
@@ -53,10 +55,13 @@ func (a *api) putIntegration(x *exchange) error {
 		return err
 	}
 	out, created, err := a.Integrations.PutIntegration(&x.ctx, id, wire.NewIntegration{
-		Provider: in.Provider, ClientID: in.ClientID, ClientSecret: in.ClientSecret, ClientKey: in.ClientKey, ClientCertificate: in.Certificate,
+		MCPURL: in.MCPURL, Provider: in.Provider, ClientID: in.ClientID, ClientSecret: in.ClientSecret, ClientKey: in.ClientKey, ClientCertificate: in.Certificate,
 		Scopes: in.Scopes, RedirectURI: in.RedirectURI, Settings: settings,
 		DisplayName: in.DisplayName, ScopeDescriptions: in.ScopeDescriptions, ReturnOrigins: in.ReturnOrigins,
 	})
+	if errors.Is(err, credential.ErrProviderUnavailable) {
+		return notAsked(err)
+	}
 	if err != nil {
 		return err
 	}
@@ -66,6 +71,14 @@ func (a *api) putIntegration(x *exchange) error {
 		x.Header().Set("Location", "/v1/integrations/"+id)
 	}
 	return x.json(status, shown(out))
+}
+
+// notAsked is the answer where the MCP server, or its authorization server, could
+// not be asked.
+func notAsked(err error) error {
+	p := problemOf(err)
+	p.detail = "The MCP server or its authorization server could not be asked; reason says why. Nothing was changed. Try again after Retry-After."
+	return p
 }
 
 // changeable reads the id of an integration that the key may change.
@@ -83,7 +96,13 @@ func (x *exchange) changeable() (string, error) {
 // checkIntegration checks the fields that are not settings; those are for the
 // registry, which knows the catalogue's rules.
 func (a *api) checkIntegration(in integrationBody) error {
-	if in.Provider == "" {
+	switch {
+	case in.MCPURL != "":
+		if in.Provider != "" && in.Provider != wire.ProviderCustom {
+			return invalid("Field \"provider\" does not go with \"mcp_url\": what the catalogue says of a provider is found out from the MCP server. Leave one of them out.")
+		}
+		return checkFields(in)
+	case in.Provider == "":
 		return invalid("Field \"provider\" is missing. Name a provider of GET /v1/providers, or custom.")
 	}
 	if _, known := a.Providers.Provider(in.Provider); !known && in.Provider != wire.ProviderCustom {
@@ -92,12 +111,17 @@ func (a *api) checkIntegration(in integrationBody) error {
 	if in.ClientID == "" {
 		return invalid("Field \"client_id\" is missing.")
 	}
+	return checkFields(in)
+}
+
+// checkFields bounds what is told of the client.
+func checkFields(in integrationBody) error {
 	for _, f := range []struct {
 		name, value string
 		most        int
 	}{
 		{"client_id", in.ClientID, maxClientID}, {"client_secret", in.ClientSecret.Reveal(), maxClientSecret},
-		{"redirect_uri", in.RedirectURI, maxRedirectURI},
+		{"redirect_uri", in.RedirectURI, maxRedirectURI}, {"mcp_url", in.MCPURL, maxRedirectURI},
 	} {
 		if len(f.value) > f.most || hasControl(f.value) {
 			return invalid("Field %q must have at most %d bytes and no control characters.", f.name, f.most)
@@ -133,6 +157,22 @@ func (a *api) publicKeys(x *exchange) error {
 		return err
 	}
 	x.raw(http.StatusOK, set)
+	return nil
+}
+
+// clientDocument answers GET /oauth/client/{id} to everybody: it is what the client
+// id of an integration leads to where the authorization server takes such ids
+// (draft-ietf-oauth-client-id-metadata-document).
+func (a *api) clientDocument(x *exchange) error {
+	id, err := x.pathID("integration")
+	if err != nil {
+		return err
+	}
+	document, err := a.Integrations.ClientDocument(&x.ctx, id)
+	if err != nil {
+		return err
+	}
+	x.raw(http.StatusOK, document)
 	return nil
 }
 
@@ -221,6 +261,11 @@ func (a *api) listIntegrations(x *exchange) error {
 
 // shown makes sure of the shape of an integration.
 func shown(i wire.Integration) wire.Integration {
+	if i.MCP != nil {
+		m := *i.MCP
+		m.Found = listOf(m.Found)
+		i.MCP = &m
+	}
 	i.Scopes, i.ReturnOrigins, i.ScopeDescriptions = listOf(i.Scopes), listOf(i.ReturnOrigins), textsOf(i.ScopeDescriptions)
 	return i
 }

@@ -194,6 +194,11 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 	do("GET", "/v1/integrations/none", adminKey, "")
 	do("GET", "/v1/integrations/i/jwks.json", "", "")
 	do("GET", "/v1/integrations/none/jwks.json", "", "")
+	do("PUT", "/v1/integrations/files", adminKey, `{"mcp_url":"https://mcp.example.com/mcp"}`)
+	do("PUT", "/v1/integrations/files2", adminKey, `{"mcp_url":"https://down.example.com/mcp"}`)
+	do("GET", "/v1/integrations/files", adminKey, "")
+	do("GET", "/oauth/client/files", "", "")
+	do("GET", "/oauth/client/none", "", "")
 	do("DELETE", "/v1/integrations/slack", adminKey, "")
 	do("DELETE", "/v1/integrations/i", adminKey, "")
 	for i, credentials := range []string{
@@ -313,7 +318,7 @@ func TestTheDocumentKnowsTheCatalogue(t *testing.T) {
 	schemas := load(t, served(t)).Components.Schemas
 	for name, own := range map[string][]string{
 		"NewIntegration": wire.NewIntegrationFields(),
-		"Integration":    {"id", "provider", "client_id", "client_secret_set", "client_key_set", "client_certificate", "scopes", "redirect_uri", "display_name", "scope_descriptions", "return_origins", "state", "reason", "created_at", "updated_at"},
+		"Integration":    {"id", "provider", "client_id", "client_secret_set", "client_key_set", "client_certificate", "scopes", "redirect_uri", "display_name", "scope_descriptions", "return_origins", "mcp", "state", "reason", "created_at", "updated_at"},
 		"Provider":       {"id", "name", "origin", "extends", "docs_url", "categories", "unverified", "unverified_fields", "sources", "fact_sources"},
 	} {
 		got := slices.Sorted(maps.Keys(schemas[name].Value.Properties))
@@ -333,8 +338,8 @@ func TestTheDocumentHasTheFieldsOfPackageWire(t *testing.T) {
 		"NewAccount": reflect.TypeFor[wire.NewAccount](), "NewLink": reflect.TypeFor[wire.NewLink](), "Link": reflect.TypeFor[wire.Link](), "RefreshRequest": reflect.TypeFor[wire.RefreshRequest](),
 		"History": reflect.TypeFor[wire.History](), "HistoryLine": reflect.TypeFor[wire.HistoryLine](),
 		"IntegrationList": reflect.TypeFor[wire.IntegrationList](), "NewKey": reflect.TypeFor[wire.NewKey](), "Key": reflect.TypeFor[wire.Key](),
-		"KeyList": reflect.TypeFor[wire.KeyList](),
-		"Event":   reflect.TypeFor[wire.Event](), "EventData": reflect.TypeFor[wire.EventData](), "EventList": reflect.TypeFor[wire.EventList](),
+		"MCPServer": reflect.TypeFor[wire.MCPServer](), "KeyList": reflect.TypeFor[wire.KeyList](),
+		"Event": reflect.TypeFor[wire.Event](), "EventData": reflect.TypeFor[wire.EventData](), "EventList": reflect.TypeFor[wire.EventList](),
 		"Provider": reflect.TypeFor[wire.Provider](), "ProviderList": reflect.TypeFor[wire.ProviderList](),
 		"NewWebhook": reflect.TypeFor[wire.NewWebhook](), "Webhook": reflect.TypeFor[wire.Webhook](), "WebhookList": reflect.TypeFor[wire.WebhookList](),
 		"Rotation": reflect.TypeFor[wire.Rotation](), "WebhookTest": reflect.TypeFor[wire.WebhookTest](), "Delivery": reflect.TypeFor[wire.Delivery](),

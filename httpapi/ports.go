@@ -48,8 +48,12 @@ type Integrations interface {
 	// PublicKeys is the JWK Set of the integration's client key; without one it is
 	// credential.ErrNotFound.
 	PublicKeys(ctx context.Context, id string) ([]byte, error)
+	// ClientDocument is what the client id of an integration leads to that is known
+	// by a document; else it is credential.ErrNotFound.
+	ClientDocument(ctx context.Context, id string) ([]byte, error)
 	// PutIntegration makes or replaces a registration; it keeps the stored
-	// client secret when there is one and n has none.
+	// client secret when there is one and n has none. credential.ErrProviderUnavailable:
+	// the MCP server that it is of, or its authorization server, did not answer.
 	PutIntegration(ctx context.Context, id string, n wire.NewIntegration) (i wire.Integration, created bool, err error)
 	Integration(ctx context.Context, id string) (wire.Integration, error)
 	// Integrations returns all of them, in any order.

@@ -27,6 +27,7 @@ func (a *api) routes() []*route {
 		{method: "GET", path: "/v1/integrations/{id}", handle: a.getIntegration},
 		{method: "DELETE", path: "/v1/integrations/{id}", audit: true, handle: a.deleteIntegration},
 		{method: "GET", path: "/v1/integrations/{id}/jwks.json", open: true, handle: a.publicKeys},
+		{method: "GET", path: "/oauth/client/{id}", open: true, handle: a.clientDocument},
 		{method: "GET", path: "/v1/integrations", handle: a.listIntegrations},
 
 		{method: "POST", path: "/v1/accounts", audit: true, handle: a.createAccount},

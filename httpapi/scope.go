@@ -25,6 +25,9 @@ func (x *exchange) operator() error {
 	if err := x.need(wire.PermAdmin); err != nil {
 		return err
 	}
+	if x.key.Accounts != nil {
+		return &problem{kind: kindForbidden, detail: "This concerns all tenants and this API key is limited to some accounts. Use a key with the permission admin that is not."}
+	}
 	if x.key.Tenant != wire.All {
 		return &problem{kind: kindForbidden, detail: "This concerns all tenants and this API key is limited to one. Use a key with the permission admin and tenant \"*\"."}
 	}

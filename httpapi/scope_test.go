@@ -46,6 +46,11 @@ func TestOutOfScopeHasTheBytesOfAbsent(t *testing.T) {
 		{name: "token of another account", key: agentKey, method: "GET", path: "/v1/accounts/acme/sl/token", absent: "/v1/accounts/acme/none/token"},
 		{name: "another account", key: agentKey, method: "GET", path: "/v1/accounts/acme/sl", absent: "/v1/accounts/acme/none"},
 		{name: "refresh of another account", key: agentKey, method: "POST", path: "/v1/accounts/acme/sl/refresh", absent: "/v1/accounts/acme/none/refresh"},
+		{name: "history of another account", key: agentKey, method: "GET", path: "/v1/accounts/acme/sl/history", absent: "/v1/accounts/acme/none/history"},
+		{name: "disconnect of another account", key: agentKey, method: "DELETE", path: "/v1/accounts/acme/sl", absent: "/v1/accounts/acme/none"},
+		{name: "link to another account", key: boundKey, method: "POST", path: "/v1/links", body: `{"tenant":"acme","account":"sl","integration":"slack"}`,
+			absent: "/v1/links", absentBody: `{"tenant":"acme","account":"gh","integration":"none"}`},
+		{name: "key beside the account seen", key: boundKey, method: "DELETE", path: "/v1/keys/acme", absent: "/v1/keys/none"},
 		{name: "new account beside the one seen", key: agentKey, method: "POST", path: "/v1/accounts", body: newAccountBody("acme", "github"),
 			absent: "/v1/accounts", absentBody: newAccountBody("acme", "none")},
 		{name: "another integration", key: githubKey, method: "GET", path: "/v1/integrations/slack", absent: "/v1/integrations/none"},
@@ -129,6 +134,28 @@ func TestPermissionsAreNeeded(t *testing.T) {
 	}
 }
 
+// TestKeyOfSomeAccountsIsNoOperators: whatever its permissions are, what concerns
+// all accounts is not its business.
+func TestKeyOfSomeAccountsIsNoOperators(t *testing.T) {
+	for _, c := range []struct{ method, path, body string }{
+		{"PUT", "/v1/integrations/github", `{"provider":"github","client_id":"x"}`},
+		{"PUT", "/v1/integrations/files", `{"mcp_url":"https://mcp.example.com/mcp"}`},
+		{"DELETE", "/v1/integrations/github", ""},
+		{"PUT", "/v1/webhooks/all", `{"url":"https://hook.example/"}`},
+		{"PUT", "/v1/providers/mine", `{"name":"Mine","token_url":"https://mine.example/token","sources":["us (2026-01-02)"]}`},
+		{"DELETE", "/v1/providers/mine", ""},
+		{"GET", "/v1/cluster", ""},
+		{"DELETE", "/v1/cluster/nodes/n2", ""},
+		{"POST", "/v1/keys", `{"tenant":"*","permissions":["tokens:read"]}`},
+		{"POST", "/v1/keys", `{"tenant":"acme","permissions":["tokens:read"],"accounts":["acme/sl"]}`},
+	} {
+		w := newWorld(t)
+		if rec := w.call(c.method, c.path, boundKey, c.body); rec.Code != http.StatusForbidden {
+			t.Errorf("%s %s: %d %s", c.method, c.path, rec.Code, rec.Body)
+		}
+	}
+}
+
 func TestListsHoldOnlyWhatTheKeySees(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct {
@@ -139,6 +166,7 @@ func TestListsHoldOnlyWhatTheKeySees(t *testing.T) {
 		{acmeKey, []string{"acme/gh", "acme/sl"}},
 		{githubKey, []string{"acme/gh"}},
 		{agentKey, []string{"acme/gh"}},
+		{boundKey, []string{"acme/gh"}},
 		{globexKey, []string{"globex/gh"}},
 	} {
 		// One at a time, to go through the cursors too.

@@ -88,6 +88,14 @@ func (c *Client) Discover(ctx context.Context, issuer string) (*Metadata, error)
 	return m, nil
 }
 
+// Forget has the issuer asked anew the next time, whatever its metadata said of
+// how long they are good: its end points were refused.
+func (c *Client) Forget(issuer string) {
+	c.directory.mu.Lock()
+	defer c.directory.mu.Unlock()
+	delete(c.directory.of, issuer)
+}
+
 func (c *Client) discover(ctx context.Context, issuer string) (*Metadata, *credential.Failure) {
 	if m, failure := c.directory.get(issuer).answer(time.Now()); m != nil || failure != nil {
 		return m, failure

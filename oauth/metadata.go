@@ -100,6 +100,17 @@ func (m *Metadata) fill(of *catalog.Provider) *catalog.Provider {
 	return &p
 }
 
+// Settings are what the metadata say, as fields of a provider of the catalogue,
+// for an integration that is to keep them.
+func (m *Metadata) Settings() (map[string]json.RawMessage, error) {
+	b, err := json.Marshal(*m.fill(&catalog.Provider{}))
+	if err != nil {
+		return nil, err
+	}
+	var settings map[string]json.RawMessage
+	return settings, json.Unmarshal(b, &settings)
+}
+
 // metadataPlaces are where an issuer's metadata can be: OpenID's, and RFC 8414's,
 // which puts the well-known part before the issuer's path.
 func metadataPlaces(issuer string) ([]string, *credential.Failure) {

@@ -80,7 +80,9 @@ type call struct {
 	// repeated.
 	resources []string
 	format    catalog.BodyFormat
-	method    string // empty: POST
+	// raw is a JSON body in place of the parameters.
+	raw    []byte
+	method string // empty: POST
 	// auth is who asks, as the catalogue writes it for revocations; empty: the
 	// client, as everywhere.
 	auth string
@@ -120,7 +122,10 @@ func (c call) request(f *flight, u *url.URL, userAgent string) (*http.Request, *
 	if c.bodyless() {
 		return c.query(f, u, header), nil
 	}
-	body, contentType, err := c.params.encode(c.format, c.resources)
+	body, contentType, err := c.raw, "application/json", error(nil)
+	if body == nil {
+		body, contentType, err = c.params.encode(c.format, c.resources)
+	}
 	if err != nil { // its text may show a parameter
 		return nil, misconfigured("bad_"+c.endpoint, "no request can be made for "+c.endpoint)
 	}

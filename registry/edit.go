@@ -36,6 +36,13 @@ const (
 // where it was, credential.EventRecovered tells so.
 // Errors: credential.ErrInvalid with a reason, and those of the KV.
 func (r *Registry) PutIntegration(ctx context.Context, id string, spec IntegrationSpec, secret credential.Secret) (in *Integration, created bool, err error) {
+	spec.MCP = nil
+	return r.put(ctx, id, spec, clientChange{secret: secret})
+}
+
+// put is PutIntegration with all that can change.
+func (r *Registry) put(ctx context.Context, id string, spec IntegrationSpec, change clientChange) (in *Integration, created bool, err error) {
+	secret := change.secret
 	if err := credential.CheckName("integration id", id); err != nil {
 		return nil, false, invalid("%w", err)
 	}
@@ -57,6 +64,9 @@ func (r *Registry) PutIntegration(ctx context.Context, id string, spec Integrati
 	spec.Scopes, spec.Overrides = slices.Clone(spec.Scopes), maps.Clone(spec.Overrides)
 	spec.ScopeDescriptions, spec.ReturnOrigins = maps.Clone(spec.ScopeDescriptions), slices.Clone(spec.ReturnOrigins)
 	err = r.edit(ctx, id, func(old *Integration) (*Integration, error) {
+		if change.outdated(old) {
+			return nil, errOutdated
+		}
 		now := time.Now().UTC()
 		in = &Integration{ID: id, IntegrationSpec: spec, Facts: facts, Version: 1, CreatedAt: now, UpdatedAt: now}
 		if created = old == nil; created {
@@ -66,6 +76,10 @@ func (r *Registry) PutIntegration(ctx context.Context, id string, spec Integrati
 		} else {
 			in.Version, in.CreatedAt = old.Version+1, old.CreatedAt
 			in.secret, in.secretVersion, in.HasSecret, in.rest = old.secret, old.secretVersion, old.HasSecret, old.rest
+			in.manage = old.manage
+		}
+		if err := r.changeClient(ctx, in, old, change); err != nil {
+			return nil, err
 		}
 		if !secret.IsZero() {
 			in.HasSecret, in.secretVersion = true, in.Version
@@ -79,6 +93,9 @@ func (r *Registry) PutIntegration(ctx context.Context, id string, spec Integrati
 		}
 		return in, nil
 	})
+	if errors.Is(err, errOutdated) {
+		err = credential.ErrConflict
+	}
 	if err != nil {
 		return nil, false, err
 	}

@@ -40,8 +40,10 @@ type Integration struct {
 	// secretVersion is the version under which secret was sealed.
 	secretVersion uint64
 	keys          sealedKeys
-	opened        *openedKeys
-	rev           uint64 // of the stored value
+	// manage is the sealed token of a client that was registered.
+	manage sealedManage
+	opened *openedKeys
+	rev    uint64 // of the stored value
 	// rest is the stored value as it was read: a newer version's fields are kept.
 	rest map[string]json.RawMessage
 }
@@ -67,6 +69,9 @@ type IntegrationSpec struct {
 	ReturnOrigins []string
 	// Overrides are fields of the catalogue entry that are different here.
 	Overrides map[string]json.RawMessage
+	// MCP is what was found out from the URL of an MCP server; nil: the operator
+	// said all. It is shared and never changed.
+	MCP *MCP
 }
 
 // storedIntegration is an Integration in the store.
@@ -86,6 +91,9 @@ type storedIntegration struct {
 	Certificate   string                     `json:"client_certificate,omitempty"`
 	DPoP          credential.Sealed          `json:"dpop_key,omitempty"`
 	DPoPVersion   uint64                     `json:"dpop_key_version,omitempty"`
+	MCP           *MCP                       `json:"mcp,omitempty"`
+	Manage        credential.Sealed          `json:"registration_token,omitempty"`
+	ManageVersion uint64                     `json:"registration_token_version,omitempty"`
 	Version       uint64                     `json:"version"`
 	Broken        bool                       `json:"broken,omitempty"`
 	Reason        string                     `json:"reason,omitempty"`
@@ -102,6 +110,7 @@ func (in *Integration) encode() ([]byte, error) {
 		DisplayName: in.DisplayName, ScopeTexts: in.ScopeDescriptions, ReturnOrigins: in.ReturnOrigins,
 		Secret: in.secret, SecretVersion: in.secretVersion, Version: in.Version, Broken: in.Broken, Reason: in.Reason, Since: in.Since,
 		Key: in.keys.client, KeyVersion: in.keys.clientVersion, Certificate: in.Certificate, DPoP: in.keys.dpop, DPoPVersion: in.keys.dpopVersion,
+		MCP: in.MCP, Manage: in.manage.token, ManageVersion: in.manage.version,
 		CreatedAt: in.CreatedAt, UpdatedAt: in.UpdatedAt,
 	})
 	if err != nil {
@@ -152,7 +161,9 @@ func (r *Registry) decodeIntegration(id string, b []byte) (*Integration, error) 
 		IntegrationSpec: IntegrationSpec{
 			Provider: s.Provider, ClientID: s.ClientID, Scopes: s.Scopes, RedirectURI: s.RedirectURI, Certificate: s.Certificate, Overrides: s.Overrides,
 			DisplayName: s.DisplayName, ScopeDescriptions: s.ScopeTexts, ReturnOrigins: s.ReturnOrigins,
+			MCP: s.MCP,
 		},
+		manage:    sealedManage{token: s.Manage, version: s.ManageVersion},
 		HasSecret: len(s.Secret) > 0, secret: s.Secret, secretVersion: s.SecretVersion,
 		HasKey: len(s.Key) > 0, keys: sealedKeys{client: s.Key, clientVersion: s.KeyVersion, dpop: s.DPoP, dpopVersion: s.DPoPVersion}, opened: &openedKeys{},
 		Version: s.Version, Broken: s.Broken, Reason: s.Reason, Since: s.Since, CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt,

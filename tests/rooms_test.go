@@ -60,6 +60,7 @@ var rooms = []room{
 	{folder: "cluster/route", ours: []string{"credential", "wire", "cluster/rpc"}, never: []string{pebble, raft, memberlist}},
 	{folder: "actors", never: []string{pebble, tink, raft, memberlist, "net/http"}},
 	{folder: "registry", never: []string{pebble, raft, memberlist, "net/http"}},
+	{folder: "mcp", ours: []string{"credential", "catalog", "oauth", "registry"}, never: []string{pebble, raft, memberlist}},
 	{folder: "connect", ours: []string{"credential", "catalog"}, never: []string{"net/http"}},
 	{folder: "client", ours: []string{"wire"}},
 	{folder: "httpapi", never: []string{ours("storage"), raft, tink}},

@@ -22,6 +22,9 @@ const (
 // NewIntegration is the body of PUT /v1/integrations/{id}: one OAuth client
 // registration. In JSON the settings stand beside the other fields.
 type NewIntegration struct {
+	// MCPURL is the URL of an MCP server, of which all that is not given here is
+	// found out; empty: it is none.
+	MCPURL   string
 	Provider string // catalogue id, or [ProviderCustom]
 	ClientID string
 	// ClientSecret is kept as it is when an existing integration is changed
@@ -47,8 +50,9 @@ type NewIntegration struct {
 
 // newIntegrationFields is NewIntegration without its settings, as it is in JSON.
 type newIntegrationFields struct {
-	Provider     string   `json:"provider"`
-	ClientID     string   `json:"client_id"`
+	MCPURL       string   `json:"mcp_url,omitempty"`
+	Provider     string   `json:"provider,omitempty"`
+	ClientID     string   `json:"client_id,omitempty"`
 	ClientSecret Secret   `json:"client_secret,omitempty"`
 	ClientKey    Secret   `json:"client_key,omitempty"`
 	Certificate  string   `json:"client_certificate,omitempty"`
@@ -63,13 +67,13 @@ type newIntegrationFields struct {
 // NewIntegrationFields are the names of the fields of [NewIntegration] that
 // are not settings.
 func NewIntegrationFields() []string {
-	return []string{"provider", "client_id", "client_secret", "client_key", "client_certificate", "scopes", "redirect_uri", "display_name", "scope_descriptions", "return_origins"}
+	return []string{"mcp_url", "provider", "client_id", "client_secret", "client_key", "client_certificate", "scopes", "redirect_uri", "display_name", "scope_descriptions", "return_origins"}
 }
 
 // MarshalJSON writes the settings beside the other fields.
 func (n NewIntegration) MarshalJSON() ([]byte, error) {
 	fixed, err := json.Marshal(newIntegrationFields{
-		Provider: n.Provider, ClientID: n.ClientID, ClientSecret: n.ClientSecret, ClientKey: n.ClientKey, Certificate: n.ClientCertificate,
+		MCPURL: n.MCPURL, Provider: n.Provider, ClientID: n.ClientID, ClientSecret: n.ClientSecret, ClientKey: n.ClientKey, Certificate: n.ClientCertificate,
 		Scopes: n.Scopes, RedirectURI: n.RedirectURI,
 		DisplayName: n.DisplayName, ScopeDescriptions: n.ScopeDescriptions, ReturnOrigins: n.ReturnOrigins,
 	})
@@ -91,7 +95,7 @@ func (n *NewIntegration) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	*n = NewIntegration{
-		Provider: f.Provider, ClientID: f.ClientID, ClientSecret: f.ClientSecret, ClientKey: f.ClientKey, ClientCertificate: f.Certificate,
+		MCPURL: f.MCPURL, Provider: f.Provider, ClientID: f.ClientID, ClientSecret: f.ClientSecret, ClientKey: f.ClientKey, ClientCertificate: f.Certificate,
 		Scopes: f.Scopes, RedirectURI: f.RedirectURI, Settings: settings,
 		DisplayName: f.DisplayName, ScopeDescriptions: f.ScopeDescriptions, ReturnOrigins: f.ReturnOrigins,
 	}
@@ -125,16 +129,38 @@ type IntegrationInfo struct {
 	DisplayName       string            `json:"display_name"`
 	ScopeDescriptions map[string]string `json:"scope_descriptions"`
 	ReturnOrigins     []string          `json:"return_origins"`
+	MCP               *MCPServer        `json:"mcp,omitempty"`
 	State             string            `json:"state"`
 	Reason            string            `json:"reason"` // why misconfigured; else empty
 	CreatedAt         Time              `json:"created_at"`
 	UpdatedAt         Time              `json:"updated_at"`
 }
 
+// Kinds of clients of integrations that were made from the URL of an MCP server.
+const (
+	MCPClientGiven      = "given"      // its id was given
+	MCPClientDocument   = "document"   // its id is the address of a document that this installation publishes
+	MCPClientRegistered = "registered" // it was registered with the authorization server
+)
+
+// MCPServer is what was found out from the URL of an MCP server.
+type MCPServer struct {
+	URL string `json:"url"`
+	// Resource is what tokens are asked for (RFC 8707).
+	Resource            string `json:"resource"`
+	AuthorizationServer string `json:"authorization_server"` // its issuer
+	Client              string `json:"client"`               // one of the kinds above
+	// ClientSecretExpiresAt is when the registered client's secret ends; it is
+	// replaced before. Null: never, or it has none.
+	ClientSecretExpiresAt Time     `json:"client_secret_expires_at"`
+	LookedAt              Time     `json:"looked_at"`
+	Found                 []string `json:"found"` // the settings that were found and not given
+}
+
 func integrationInfoFields() []string {
 	return []string{
 		"id", "provider", "client_id", "client_secret_set", "client_key_set", "client_certificate", "scopes", "redirect_uri",
-		"display_name", "scope_descriptions", "return_origins", "state", "reason", "created_at", "updated_at",
+		"display_name", "scope_descriptions", "return_origins", "mcp", "state", "reason", "created_at", "updated_at",
 	}
 }
 

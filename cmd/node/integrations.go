@@ -66,6 +66,7 @@ func integrationsShow() command {
 
 // putFlags are the flags of integrations put.
 type putFlags struct {
+	mcpURL                                  string
 	provider, clientID, scopes, redirectURI string
 	displayName, returnOrigins              string
 	settings                                settings
@@ -86,6 +87,7 @@ func integrationsPut() command {
 $` + envClientSecret + `, from the first line of standard input with --secret-stdin, or is
 asked for on a terminal. If none is given, an integration that exists keeps its own.`,
 		flags: func(fs *flag.FlagSet) {
+			fs.StringVar(&o.mcpURL, "mcp-url", "", "`URL` of an MCP server, in place of provider and client id: all else is found out")
 			fs.StringVar(&o.provider, "provider", "", "`id` in the catalogue (grantd providers list), or "+wire.ProviderCustom)
 			fs.StringVar(&o.clientID, "client-id", "", "client `id` that the provider gave")
 			fs.StringVar(&o.scopes, "scopes", "", "`scopes` to ask for, separated by commas")
@@ -145,9 +147,11 @@ func (o *putFlags) keyAndCertificate() (key wire.Secret, certificate string, err
 // integration puts together what is sent.
 func (o *putFlags) integration(in *input) (wire.NewIntegration, error) {
 	switch {
-	case o.provider == "":
-		return wire.NewIntegration{}, usagef("--provider is missing")
-	case o.clientID == "":
+	case o.mcpURL != "" && o.provider != "":
+		return wire.NewIntegration{}, usagef("--mcp-url and --provider exclude each other")
+	case o.mcpURL == "" && o.provider == "":
+		return wire.NewIntegration{}, usagef("--provider is missing, or --mcp-url in its place")
+	case o.mcpURL == "" && o.clientID == "":
 		return wire.NewIntegration{}, usagef("--client-id is missing")
 	case o.settings.wrong != nil:
 		return wire.NewIntegration{}, o.settings.wrong
@@ -156,9 +160,14 @@ func (o *putFlags) integration(in *input) (wire.NewIntegration, error) {
 	if err != nil {
 		return wire.NewIntegration{}, err
 	}
-	secret, err := in.secret(secretFrom{env: envClientSecret, stdin: o.secretStdin, prompt: "client secret (empty: none, or keep the present one)"})
+	from := secretFrom{env: envClientSecret, stdin: o.secretStdin, prompt: "client secret (empty: none, or keep the present one)"}
+	if o.clientID == "" { // a client is found, with its secret
+		from.prompt = ""
+	}
+	secret, err := in.secret(from)
 	return wire.NewIntegration{
 		ClientKey: key, ClientCertificate: certificate,
+		MCPURL:       o.mcpURL,
 		Provider:     o.provider,
 		ClientID:     o.clientID,
 		ClientSecret: secret,
@@ -178,6 +187,9 @@ func showIntegration(in *input, asJSON bool, i wire.Integration) error {
 		{"integration", i.ID}, {"provider", i.Provider}, {"client id", i.ClientID}, {"client secret", secret},
 		{"scopes", words(i.Scopes)}, {"redirect uri", i.RedirectURI},
 		{"display name", i.DisplayName}, {"return origins", words(i.ReturnOrigins)}, {"state", i.State}, {"reason", i.Reason},
+	}
+	if m := i.MCP; m != nil {
+		rows = append(rows, []string{"mcp server", m.URL}, []string{"mcp resource", m.Resource}, []string{"authorization server", m.AuthorizationServer}, []string{"client", m.Client})
 	}
 	for _, name := range sortedNames(i.Settings) {
 		rows = append(rows, []string{name, string(i.Settings[name])})

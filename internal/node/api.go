@@ -8,6 +8,7 @@ import (
 	"github.com/grantd/grantd/catalog"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/httpapi"
+	"github.com/grantd/grantd/mcp"
 	"github.com/grantd/grantd/oauth"
 	"github.com/grantd/grantd/oauth/clientkey"
 	"github.com/grantd/grantd/registry"
@@ -17,14 +18,22 @@ import (
 // The adapters below show the registry and the catalogue to the HTTP API in
 // its own words.
 
-type apiIntegrations struct{ r *registry.Registry }
+type apiIntegrations struct {
+	r      *registry.Registry
+	keeper *mcp.Keeper
+}
 
 // PutIntegration implements httpapi.Integrations.
 func (a apiIntegrations) PutIntegration(ctx context.Context, id string, n wire.NewIntegration) (wire.Integration, bool, error) {
 	spec := registry.IntegrationSpec{Provider: n.Provider, ClientID: n.ClientID, Scopes: n.Scopes, RedirectURI: n.RedirectURI, Overrides: n.Settings,
 		ClientKey: credential.NewSecret(n.ClientKey.Reveal()), Certificate: n.ClientCertificate,
 		DisplayName: n.DisplayName, ScopeDescriptions: n.ScopeDescriptions, ReturnOrigins: n.ReturnOrigins}
-	in, created, err := a.r.PutIntegration(ctx, id, spec, credential.NewSecret(n.ClientSecret.Reveal()))
+	secret := credential.NewSecret(n.ClientSecret.Reveal())
+	put := func() (*registry.Integration, bool, error) { return a.r.PutIntegration(ctx, id, spec, secret) }
+	if n.MCPURL != "" {
+		put = func() (*registry.Integration, bool, error) { return a.keeper.Put(ctx, id, n.MCPURL, spec, secret) }
+	}
+	in, created, err := put()
 	if err != nil {
 		return wire.Integration{}, false, err
 	}
@@ -83,6 +92,11 @@ func (a apiIntegrations) PublicKeys(ctx context.Context, id string) ([]byte, err
 	return clientkey.PublicSet(keys.Client)
 }
 
+// ClientDocument implements httpapi.Integrations.
+func (a apiIntegrations) ClientDocument(_ context.Context, id string) ([]byte, error) {
+	return a.keeper.Document(id)
+}
+
 // DeleteIntegration implements httpapi.Integrations.
 func (a apiIntegrations) DeleteIntegration(ctx context.Context, id string) error {
 	return a.r.DeleteIntegration(ctx, id)
@@ -97,9 +111,14 @@ func wireIntegration(in *registry.Integration) wire.Integration {
 	if scopes == nil {
 		scopes = []string{}
 	}
+	var server *wire.MCPServer
+	if m := in.MCP; m != nil {
+		server = &wire.MCPServer{URL: m.URL, Resource: m.Resource, AuthorizationServer: m.Issuer, Client: m.Client, ClientSecretExpiresAt: wire.At(m.SecretEnds), LookedAt: wire.At(m.LookedAt), Found: m.Found}
+	}
 	return wire.Integration{
 		IntegrationInfo: wire.IntegrationInfo{
-			ID: in.ID, Provider: in.Provider, ClientID: in.ClientID, ClientSecretSet: in.HasSecret,
+			MCP: server,
+			ID:  in.ID, Provider: in.Provider, ClientID: in.ClientID, ClientSecretSet: in.HasSecret,
 			ClientKeySet: in.HasKey, ClientCertificate: in.Certificate,
 			Scopes: scopes, RedirectURI: in.RedirectURI, State: state,
 			DisplayName: in.DisplayName, ScopeDescriptions: in.ScopeDescriptions, ReturnOrigins: in.ReturnOrigins, Reason: in.Reason,

@@ -216,7 +216,7 @@ func BenchmarkFreshTokenOverHTTP(b *testing.B) {
 	}
 	n := &Node{core: x.core}
 	api := httpapi.New(httpapi.Deps{
-		Accounts: x.core.Actors, Integrations: apiIntegrations{x.core.Registry}, Keys: apiKeys{x.core.Registry},
+		Accounts: x.core.Actors, Integrations: apiIntegrations{x.core.Registry, x.core.provider.keeper}, Keys: apiKeys{x.core.Registry},
 		Providers: newAPIProviders(x.core.Registry, x.core.Catalog), Cluster: n.cluster, Metrics: http.NotFoundHandler(), Ready: x.core.Ready,
 	}, httpapi.Options{Logger: slog.New(slog.DiscardHandler)})
 	path := "/v1/accounts/" + ref.String() + "/token"

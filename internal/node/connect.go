@@ -7,6 +7,7 @@ import (
 	"github.com/grantd/grantd/connect"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/httpapi"
+	"github.com/grantd/grantd/mcp"
 	"github.com/grantd/grantd/oauth"
 	"github.com/grantd/grantd/registry"
 )
@@ -70,9 +71,11 @@ func (a authorizer) Authorize(ctx context.Context, r connect.Authorization) (str
 	if err != nil {
 		return "", err
 	}
-	return a.client.Authorize(ctx, reg, oauth.AuthorizationRequest{
+	address, err := a.client.Authorize(ctx, reg, oauth.AuthorizationRequest{
 		RedirectURI: r.RedirectURI, State: r.State, Scopes: r.Scopes, Verifier: r.Verifier, Nonce: nonce(r),
 	})
+	a.noticed(r.Integration, err)
+	return address, err
 }
 
 // Exchange implements connect.Provider.
@@ -81,9 +84,11 @@ func (a authorizer) Exchange(ctx context.Context, r connect.Answer) (credential.
 	if err != nil {
 		return credential.Grant{}, err
 	}
-	return a.client.Exchange(ctx, reg, oauth.Exchange{
+	g, err := a.client.Exchange(ctx, reg, oauth.Exchange{
 		Code: r.Code, RedirectURI: r.RedirectURI, Verifier: r.Verifier, Nonce: nonce(r.Authorization),
 	})
+	a.noticed(r.Integration, err)
+	return g, err
 }
 
 // nonce is sent where OpenID Connect is spoken: only there does it come back, and
@@ -107,11 +112,21 @@ func (core *Core) startConnect(c CoreConfig) {
 	ctx, cancel := context.WithCancel(context.Background())
 	core.endSweep = cancel
 	core.sweeping.Go(func() {
-		core.Connect.Sweep(ctx, func() bool {
-			leader, _ := core.MetaLeader()
-			return leader == core.name
-		})
+		core.Connect.Sweep(ctx, core.leadsMeta)
 	})
+	core.sweeping.Go(func() { core.provider.keeper.Run(ctx) })
+}
+
+// newKeeper returns what makes integrations of MCP servers. It needs no actors,
+// but they tell it of refusals.
+func (core *Core) newKeeper(c CoreConfig, client *oauth.Client) *mcp.Keeper {
+	return mcp.New(mcp.Config{Protocol: client, Registry: core.Registry, PublicURL: c.PublicURL, Leading: core.leadsMeta, Logger: c.Logger})
+}
+
+// leadsMeta reports whether this node leads the meta group.
+func (core *Core) leadsMeta() bool {
+	leader, _ := core.MetaLeader()
+	return leader == core.name
 }
 
 // stopConnect ends the sweeping and waits for it.

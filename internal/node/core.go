@@ -173,7 +173,8 @@ func (core *Core) start(ctx context.Context, c CoreConfig) (err error) {
 	if err != nil {
 		return err
 	}
-	core.provider = &provider{core.Registry, oauth.New(c.Transport, oauth.Options{})}
+	client := oauth.New(c.Transport, oauth.Options{})
+	core.provider = &provider{core.Registry, client, core.newKeeper(c, client)}
 	if err := core.startActors(c); err != nil {
 		return err
 	}

@@ -217,7 +217,7 @@ func (n *Node) api(o Options) http.Handler {
 		reg.MustRegister(n.core.cluster.figures())
 	}
 	return httpapi.New(httpapi.Deps{
-		Accounts: n.core.Accounts(), Integrations: apiIntegrations{n.core.Registry}, Keys: apiKeys{n.core.Registry},
+		Accounts: n.core.Accounts(), Integrations: apiIntegrations{n.core.Registry, n.core.provider.keeper}, Keys: apiKeys{n.core.Registry},
 		Events: n.core.Feed, Webhooks: apiWebhooks{n.core}, Providers: newAPIProviders(n.core.Registry, n.core.Catalog), Connect: n.core.Connect, Cluster: n.cluster, RemoveNode: n.removeNode,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Ready: n.ready,
 	}, httpapi.Options{Logger: o.Logger, Registerer: prometheus.Registerer(reg)})

@@ -10,6 +10,7 @@ import (
 	"github.com/grantd/grantd/actors"
 	"github.com/grantd/grantd/catalog"
 	"github.com/grantd/grantd/credential"
+	"github.com/grantd/grantd/mcp"
 	"github.com/grantd/grantd/oauth"
 	"github.com/grantd/grantd/registry"
 	"github.com/grantd/grantd/storage"
@@ -65,6 +66,15 @@ func checkVariables(f *catalog.Provider, kind credential.Kind, variables map[str
 type provider struct {
 	registry *registry.Registry
 	client   *oauth.Client
+	// keeper looks again at integrations of MCP servers that were refused.
+	keeper *mcp.Keeper
+}
+
+// noticed tells the keeper of MCP servers what a server answered.
+func (p *provider) noticed(integration string, err error) {
+	if f, ok := errors.AsType[*credential.Failure](err); ok {
+		p.keeper.Refused(integration, f)
+	}
 }
 
 // registration returns what the protocol needs to know of an integration, with
@@ -94,6 +104,12 @@ func (p *provider) registration(ctx context.Context, r credential.TokenRequest) 
 
 // Refresh implements actors.Provider.
 func (p *provider) Refresh(ctx context.Context, r credential.TokenRequest) (credential.Grant, error) {
+	g, err := p.refresh(ctx, r)
+	p.noticed(r.Integration, err)
+	return g, err
+}
+
+func (p *provider) refresh(ctx context.Context, r credential.TokenRequest) (credential.Grant, error) {
 	reg, err := p.registration(ctx, r)
 	switch {
 	case errors.Is(err, credential.ErrNotFound):

@@ -13,6 +13,7 @@ import (
 	"github.com/grantd/grantd/catalog"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/envelope"
+	"github.com/grantd/grantd/mcp"
 	"github.com/grantd/grantd/oauth"
 	"github.com/grantd/grantd/registry"
 	"github.com/grantd/grantd/registry/registrytest"
@@ -58,7 +59,9 @@ func newProvider(t *testing.T, h *hosts) (*provider, integrations) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &provider{r, oauth.New(h, oauth.Options{})}, integrations{r}
+	client := oauth.New(h, oauth.Options{})
+	keeper := mcp.New(mcp.Config{Protocol: client, Registry: r, PublicURL: "https://grants.example.com", Leading: func() bool { return true }, Logger: slog.New(slog.DiscardHandler)})
+	return &provider{r, client, keeper}, integrations{r}
 }
 
 func TestEachAccountIsRefreshedAtItsOwnEndPoints(t *testing.T) {
