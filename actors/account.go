@@ -144,8 +144,8 @@ func (a *account) handle(m message) {
 		a.offered(m)
 	case handedOut:
 		a.handedOut(m)
-	case notRevoked:
-		a.notRevoked(m)
+	case revocationOver:
+		a.revocationOver(m)
 	}
 }
 

@@ -10,20 +10,22 @@ import (
 // Counters count what the actors did since the start of the process. They may
 // be read at any time; the node turns them into metrics.
 type Counters struct {
-	Refreshed         atomic.Int64 // requests that brought a token
-	FailedTransient   atomic.Int64
-	FailedTerminal    atomic.Int64
-	Misconfigured     atomic.Int64
-	Ambiguous         atomic.Int64
-	Unrecognised      atomic.Int64
-	NeedsReauth       atomic.Int64 // accounts that went to needs_reauth
-	Interrupted       atomic.Int64 // claims found without an outcome
-	Salvaged          atomic.Int64 // of them, answers found in this node's own journal
-	SalvagedByFate    atomic.Int64 // of them, answers that another node had when it was asked
-	SalvagedByOffer   atomic.Int64 // of them, answers that another node came with
-	UncertainRetries  atomic.Int64 // of them, tokens presented once more
-	OutcomesLost      atomic.Int64 // of them, grants lost
-	Discarded         atomic.Int64 // answers to credentials that were replaced meanwhile
+	Refreshed        atomic.Int64 // requests that brought a token
+	FailedTransient  atomic.Int64
+	FailedTerminal   atomic.Int64
+	Misconfigured    atomic.Int64
+	Ambiguous        atomic.Int64
+	Unrecognised     atomic.Int64
+	NeedsReauth      atomic.Int64 // accounts that went to needs_reauth
+	Interrupted      atomic.Int64 // claims found without an outcome
+	Salvaged         atomic.Int64 // of them, answers found in this node's own journal
+	SalvagedByFate   atomic.Int64 // of them, answers that another node had when it was asked
+	SalvagedByOffer  atomic.Int64 // of them, answers that another node came with
+	UncertainRetries atomic.Int64 // of them, tokens presented once more
+	OutcomesLost     atomic.Int64 // of them, grants lost
+	Discarded        atomic.Int64 // answers to credentials that were replaced meanwhile
+	// Revoked counts grants that providers ended for accounts that were disconnected.
+	Revoked           atomic.Int64
 	RevocationsFailed atomic.Int64
 
 	// What other nodes said of claims of theirs that were found here.

@@ -1,16 +1,14 @@
 package actors
 
 import (
-	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/grantd/grantd/credential"
 )
 
-// disconnect destroys the tokens at once and then revokes the grant at the
-// provider; the caller is answered when that is done or given up.
+// disconnect destroys the tokens at once. With the same write the grant is noted
+// as one to be revoked, which the shard's revoker does in its own time.
 func (a *account) disconnect(m disconnect) {
 	switch {
 	case !a.exists:
@@ -20,7 +18,6 @@ func (a *account) disconnect(m disconnect) {
 		m.reply <- result{account: a.rec}
 		return
 	}
-	old := a.rec.Clone()
 	err := a.destroyTokens()
 	if m.tries++; errors.Is(err, credential.ErrConflict) && m.tries < commitTries {
 		if err = a.ensure(); err == nil {
@@ -32,114 +29,56 @@ func (a *account) disconnect(m disconnect) {
 		m.reply <- result{err: err}
 		return
 	}
+	m.reply <- result{account: a.rec}
 	a.answerWaiters(nil)
-	rec, sh := a.rec, a.shard
-	if !old.Kind.Refreshes() {
-		m.reply <- result{account: rec}
-		return
-	}
-	sh.sys.calls.Go(func() {
-		sh.revoke(old)
-		m.reply <- result{account: rec}
-	})
 }
 
 func (a *account) destroyTokens() error {
+	now := time.Now().UTC()
 	after := a.rec.Clone()
 	after.State, after.Reason = credential.StateDisconnected, ""
 	after.AccessToken, after.RefreshToken, after.Claim = nil, nil, nil
 	after.ExpiresAt, after.NextRefreshAt, after.RefreshExpiresAt = time.Time{}, time.Time{}, time.Time{}
-	after.UpdatedAt = time.Now().UTC()
-	return a.commit(after, a.lines(credential.WhatDisconnected, "", ""), a.events(credential.EventDisconnected, &after))
-}
-
-// revokeTries is how often a revocation is tried before it is given up. Each
-// try ends within Policy.CallTimeout.
-const revokeTries = 3
-
-// revoke ends the old record's grant at the provider. The tokens are already
-// destroyed here; what cannot be revoked runs out by itself, and the history
-// says so.
-func (sh *shard) revoke(old credential.Account) {
-	refresh, access, err := sh.openBoth(sh.sys.ctx, old)
-	if err == nil {
-		err = sh.revokeTokens(requestFor(&old, refresh, access))
-	}
-	if err == nil {
-		return
-	}
-	sh.sys.counters.RevocationsFailed.Add(1)
-	sh.sys.log.Warn("grant could not be revoked at the provider", "account", old.Ref.String(), "integration", old.Integration, "err", err)
-	sh.noteRevocation(old.Ref)
-}
-
-// revokeLate revokes what a refresh brought after its account was disconnected.
-func (a *account) revokeLate(j *job) {
-	if j.grant == nil || a.rec.State != credential.StateDisconnected {
-		return
-	}
-	sh, req := a.shard, requestFor(&a.rec, j.grant.RefreshToken, j.grant.AccessToken)
-	sh.sys.calls.Go(func() {
-		if err := sh.revokeTokens(req); err != nil {
-			sh.sys.counters.RevocationsFailed.Add(1)
-			sh.sys.log.Warn("grant could not be revoked at the provider", "account", a.ref.String(), "integration", req.Integration, "err", err)
-			sh.noteRevocation(a.ref)
-		}
+	after.UpdatedAt = now
+	return a.write(credential.Change{
+		After: after, Lines: a.lines(credential.WhatDisconnected, "", ""), Events: a.events(credential.EventDisconnected, &after),
+		Revoke: toRevoke(newID(), a.rec, now),
 	})
 }
 
-// revokeTokens asks the provider, a few times.
-func (sh *shard) revokeTokens(r credential.TokenRequest) (err error) {
-	sys := sh.sys
-	for try := 1; try <= revokeTries; try++ {
-		ctx, cancel := context.WithTimeout(sys.ctx, sys.policy.CallTimeout)
-		err = sys.provider.Revoke(ctx, r)
-		cancel()
-		if err == nil || try == revokeTries || !worthRepeating(err) || !sys.sleep(sys.policy.backoff(try, rand.Float64())) {
-			return err
-		}
+// toRevoke is what is to be revoked of a record; nil: it holds no grant.
+func toRevoke(id string, rec credential.Account, now time.Time) []credential.Revocation {
+	if !rec.Kind.Refreshes() || len(rec.AccessToken)+len(rec.RefreshToken) == 0 {
+		return nil
 	}
-	return err
+	rec = rec.Clone()
+	rec.Claim = nil
+	return []credential.Revocation{{ID: id, Account: rec, Since: now, At: now}}
 }
 
-// worthRepeating reports whether a revocation that failed may succeed a moment
-// later: a refusal will not.
-func worthRepeating(err error) bool {
-	f, ok := errors.AsType[*credential.Failure](err)
-	return !ok || f.Class == credential.Transient || f.Class == credential.Ambiguous
-}
-
-// noteRevocation has the failure written into the account's history, and waits
-// for it. Call it outside of the actors.
-func (sh *shard) noteRevocation(ref credential.Ref) {
-	ctx, cancel := context.WithTimeout(sh.sys.ctx, sh.sys.policy.CommitTimeout)
-	defer cancel()
-	r := sh.sys.ask(ctx, sh, func(req request) message { return notRevoked{req} }, ref)
-	if r.err != nil {
-		sh.sys.log.Warn("failed revocation could not be noted", "account", ref.String(), "err", r.err)
+// late is what a refresh brought after its account was disconnected, to be
+// revoked like the rest; nil: nothing. It is the same whenever it is asked for,
+// so that a write which may have succeeded can be repeated.
+func (a *account) late(j *job) []credential.Revocation {
+	ans := j.done
+	if ans.Failure != nil || !a.exists || a.rec.State != credential.StateDisconnected {
+		return nil
 	}
+	rec := a.rec
+	rec.Generation, rec.AccessToken = ans.Generation, ans.AccessToken
+	rec.RefreshGeneration, rec.RefreshToken = ans.Generation, ans.RefreshToken
+	return toRevoke(ans.Attempt, rec, ans.At)
 }
 
-// notRevoked writes into the history that the grant may live on.
-func (a *account) notRevoked(m notRevoked) {
-	if a.rec.State != credential.StateDisconnected { // its name is in use again
-		m.reply <- result{}
+// revocationOver notes what became of a grant that was to be revoked, whatever
+// the account is by now.
+func (a *account) revocationOver(m revocationOver) {
+	if !a.exists {
+		m.reply <- result{err: credential.ErrNotFound}
 		return
 	}
-	lines := a.lines(credential.WhatRevocationFailed, "", "the provider did not take the revocation; the grant may live on there")
-	m.reply <- result{err: a.commit(a.rec.Clone(), lines, nil)}
-}
-
-// openBoth opens the tokens of a record.
-func (sh *shard) openBoth(ctx context.Context, rec credential.Account) (refresh, access credential.Secret, err error) {
-	ctx, cancel := context.WithTimeout(ctx, sh.sys.policy.CommitTimeout)
-	defer cancel()
-	var rErr, aErr error
-	if len(rec.RefreshToken) > 0 {
-		refresh, rErr = sh.sys.sealer.Open(ctx, rec.RefreshLabel(), rec.RefreshToken)
-	}
-	if len(rec.AccessToken) > 0 {
-		access, aErr = sh.sys.sealer.Open(ctx, rec.AccessLabel(), rec.AccessToken)
-	}
-	return refresh, access, errors.Join(rErr, aErr)
+	lines := a.lines(m.what, m.code, m.detail)
+	lines[0].Generation, lines[0].Attempt = m.revocation.Account.Generation, ""
+	err := a.write(credential.Change{After: a.rec.Clone(), Lines: lines, Revoked: []credential.Revocation{m.revocation}})
+	m.reply <- result{err: err}
 }

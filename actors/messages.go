@@ -72,8 +72,13 @@ type (
 		request
 		to credential.Handout
 	}
-	// notRevoked says that the grant could not be revoked at the provider.
-	notRevoked struct{ request }
+	// revocationOver says what became of a grant that was to be revoked.
+	revocationOver struct {
+		request
+		revocation   credential.Revocation
+		what         credential.What
+		code, detail string
+	}
 )
 
 // signal is the part that messages without a caller have in common.

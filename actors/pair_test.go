@@ -386,6 +386,8 @@ type replicated struct {
 	rev      uint64
 	accounts map[credential.Ref]revised
 	history  map[credential.Ref][]credential.Line
+	// revocations are by their id.
+	revocations map[string]credential.Revocation
 	// behind is what the replica has of a node that is cut off.
 	behind map[string]map[credential.Ref]revised
 }
@@ -397,7 +399,8 @@ type revised struct {
 
 func newReplicated() *replicated {
 	return &replicated{
-		accounts: map[credential.Ref]revised{}, history: map[credential.Ref][]credential.Line{},
+		revocations: make(map[string]credential.Revocation),
+		accounts:    map[credential.Ref]revised{}, history: map[credential.Ref][]credential.Line{},
 		behind: map[string]map[credential.Ref]revised{},
 	}
 }
@@ -469,7 +472,19 @@ func (s *replicated) commit(node string, c credential.Change) (uint64, error) {
 	s.rev++
 	s.accounts[c.Ref] = revised{c.After.Clone(), s.rev}
 	s.history[c.Ref] = append(s.history[c.Ref], c.Lines...)
+	for _, r := range c.Revoked {
+		delete(s.revocations, r.ID)
+	}
+	for _, r := range c.Revoke {
+		s.revocations[r.ID] = r
+	}
 	return s.rev, nil
+}
+
+func (s *replicated) toRevoke() []credential.Revocation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.revocations), func(a, b credential.Revocation) int { return a.At.Compare(b.At) })
 }
 
 // due returns the schedule, in order.
@@ -519,6 +534,21 @@ func (v view) Barrier(context.Context) error {
 	if v.dead.Load() || v.owner() != v.node {
 		return credential.ErrNotOwner
 	}
+	return nil
+}
+
+func (v view) Revocations(limit int) ([]credential.Revocation, error) {
+	all := v.toRevoke()
+	return all[:min(limit, len(all))], nil
+}
+
+func (v view) PutOff(_ context.Context, old, next credential.Revocation) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.leader != v.node || v.dead.Load() {
+		return credential.ErrNotOwner
+	}
+	v.revocations[old.ID] = next
 	return nil
 }
 

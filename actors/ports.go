@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/grantd/grantd/credential"
@@ -36,6 +37,11 @@ type Store interface {
 	// Accounts calls fn for the accounts after the given one, in order of
 	// tenant and id, until fn returns false. A tenant that is not empty limits it.
 	Accounts(after credential.Ref, tenant string, fn func(credential.Account) bool) error
+	// Revocations returns up to limit grants that are to be revoked, those first
+	// whose next try is soonest, whether its time has come or not.
+	Revocations(limit int) ([]credential.Revocation, error)
+	// PutOff moves one of them to another time; errors as of Commit.
+	PutOff(ctx context.Context, old, next credential.Revocation) error
 	// History returns lines numbered below the given number (0: all), newest first.
 	History(ref credential.Ref, below uint64, limit int) (credential.History, error)
 }
@@ -45,6 +51,9 @@ type Sealer interface {
 	Seal(ctx context.Context, label credential.Label, s credential.Secret) (credential.Sealed, error)
 	Open(ctx context.Context, label credential.Label, sealed credential.Sealed) (credential.Secret, error)
 }
+
+// ErrNoRevocation: the provider has no way to end a grant; its tokens run out.
+var ErrNoRevocation = errors.New("the provider cannot revoke")
 
 // Provider asks authorization servers. Errors of Refresh are always
 // *credential.Failure. No method retries.
@@ -56,8 +65,10 @@ type Provider interface {
 	// Lifetime asks how long the access token will live, for providers that do
 	// not tell with the answer; 0: cannot be told.
 	Lifetime(ctx context.Context, r credential.TokenRequest) time.Duration
-	// Revoke ends the grant of refresh and access token at the provider, where
-	// it has a way to.
+	// Revoke ends the grant of refresh and access token at the provider.
+	// ErrNoRevocation: it has no way to. Other errors are
+	// *credential.Failure where the provider, or what is known of it, is the
+	// reason.
 	Revoke(ctx context.Context, r credential.TokenRequest) error
 }
 

@@ -363,6 +363,7 @@ func TestDisconnectRevokesWhatThereIsAndWhatComesLate(t *testing.T) {
 		if _, err := r.system.Disconnect(t.Context(), ref); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(time.Second)
 		if r.provider.GrantAlive(tok.Grant) || r.provider.Report().Revocations != 1 {
 			t.Errorf("%d revocations, and the grant lives: %v", r.provider.Report().Revocations, r.provider.GrantAlive(tok.Grant))
 		}

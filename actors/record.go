@@ -58,14 +58,19 @@ func (a *account) suspect() bool {
 // record is durable and published. On any other outcome the record is read
 // anew before it is used again.
 func (a *account) commit(after credential.Account, lines []credential.Line, events []credential.Event) error {
+	return a.write(credential.Change{After: after, Lines: lines, Events: events})
+}
+
+// write is commit for a change whose Ref, Expect and Before are set here.
+func (a *account) write(change credential.Change) error {
 	sys := a.shard.sys
 	ctx, cancel := context.WithTimeout(sys.ctx, sys.policy.CommitTimeout)
 	defer cancel()
-	change := credential.Change{Ref: a.ref, Expect: a.rev, After: after, Lines: lines, Events: events}
+	change.Ref, change.Expect = a.ref, a.rev
 	if a.exists {
 		change.Before = &a.rec
 	}
-	change.After.HistoryNext = a.rec.HistoryNext + uint64(len(lines))
+	change.After.HistoryNext = a.rec.HistoryNext + uint64(len(change.Lines))
 	rev, err := a.shard.store.Commit(ctx, change)
 	if err != nil {
 		sys.counters.CommitFailures.Add(1)
@@ -83,6 +88,9 @@ func (a *account) commit(after credential.Account, lines []credential.Line, even
 	a.exists, a.rec, a.rev, a.loaded = true, change.After, rev, true
 	a.publish()
 	a.shard.sched.nudge(change.After.NextRefreshAt)
+	if len(change.Revoke) > 0 {
+		a.shard.revoker.nudge()
+	}
 	return nil
 }
 

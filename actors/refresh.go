@@ -379,14 +379,17 @@ func (a *account) settle(j *job) {
 			told: sys.tells != nil && sys.tells(a.ref, a.rec.Integration),
 		}
 		s, ok := settle(a.rec, *j.done, c)
-		if !ok {
-			a.revokeLate(j)
+		late := a.late(j)
+		if !ok && late == nil {
 			a.settled(j, nil)
 			return
 		}
+		if !ok {
+			s.after = a.rec.Clone()
+		}
 		sys.failpoint(PointSettling)
 		rev := a.rev
-		err := a.commit(s.after, s.lines, s.events)
+		err := a.write(credential.Change{After: s.after, Lines: s.lines, Events: s.events, Revoke: late})
 		if err == nil {
 			sys.failpoint(PointSettled)
 			a.report(j, s)

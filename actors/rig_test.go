@@ -212,6 +212,7 @@ type faults struct {
 	ask     func()                                           // how long a token lives
 	begin   func()                                           // an entry of the journal
 	told    func(credential.TokenRequest, *credential.Grant) // what the provider answers
+	revoke  func(context.Context) error                      // in place of a revocation that the provider is asked for
 }
 
 // set changes the faults.
@@ -225,7 +226,7 @@ func (f *faults) set(fn func(*faults)) {
 func (f *faults) now() faults {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return faults{commit: f.commit, barrier: f.barrier, load: f.load, open: f.open, expired: f.expired, prove: f.prove, call: f.call, ask: f.ask, begin: f.begin, told: f.told}
+	return faults{commit: f.commit, barrier: f.barrier, load: f.load, open: f.open, expired: f.expired, prove: f.prove, call: f.call, ask: f.ask, begin: f.begin, told: f.told, revoke: f.revoke}
 }
 
 type faultyStore struct {
@@ -417,6 +418,11 @@ func (o oauthish) Lifetime(context.Context, credential.TokenRequest) time.Durati
 }
 
 func (o oauthish) Revoke(ctx context.Context, r credential.TokenRequest) error {
+	if fn := o.faults.now().revoke; fn != nil {
+		if err := fn(ctx); err != nil {
+			return err
+		}
+	}
 	status, _, err := o.post(ctx, "/revoke", url.Values{"token": {r.RefreshToken.Reveal()}})
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("status %d", status)

@@ -66,7 +66,8 @@ func (s *System) Import(ctx context.Context, what credential.Import) (a credenti
 	return r.account, r.created, r.err
 }
 
-// Disconnect destroys the account's tokens and revokes its grant.
+// Disconnect destroys the account's tokens. Its grant is revoked in the
+// background.
 func (s *System) Disconnect(ctx context.Context, ref credential.Ref) (credential.Account, error) {
 	sh := s.of(ref)
 	if err := sh.sure(ctx, time.Now()); err != nil {

@@ -95,6 +95,8 @@ type shard struct {
 	store Store
 	gate  *actor.PID
 	sched *scheduler
+	// revoker ends grants of disconnected accounts at their providers.
+	revoker *revoker
 
 	// term is in which the shard is owned here, for readers past the gate; 0: it
 	// is not.
@@ -123,7 +125,7 @@ func New(c Config) (*System, error) {
 	}))
 	for i, store := range c.Stores {
 		sh := &shard{id: i, sys: s, store: store}
-		sh.sched = newScheduler(sh)
+		sh.sched, sh.revoker = newScheduler(sh), newRevoker(sh)
 		gate, err := s.actors.Root.SpawnNamed(actor.PropsFromProducer(func() actor.Actor { return newGate(sh) }), fmt.Sprintf("shard-%d", i))
 		if err != nil {
 			return nil, fmt.Errorf("gate of shard %d: %w", i, err)
@@ -145,6 +147,7 @@ func (s *System) Lead(shard int, term uint64) {
 	sh.tellGate(gateLead{term})
 	sh.term.Store(term)
 	sh.sched.start()
+	sh.revoker.start()
 	s.pusher.moved(shard)
 }
 
@@ -156,6 +159,7 @@ func (s *System) Yield(shard int) {
 		return
 	}
 	sh.sched.close()
+	sh.revoker.close()
 	done := make(chan struct{})
 	sh.tellGate(gateYield{done})
 	<-done
@@ -180,6 +184,7 @@ func (s *System) Resume(integration string) {
 func (s *System) Stop(ctx context.Context) {
 	for _, sh := range s.shards {
 		sh.sched.close()
+		sh.revoker.close()
 	}
 	if err := s.jobs.drain(ctx); err != nil {
 		s.log.Warn("stopping with refreshes under way; their outcome is decided after the next start", "count", s.jobs.count())

@@ -83,7 +83,8 @@ func (c *Client) Refresh(ctx context.Context, account string, stale *uint64) (wi
 	return call[wire.Account](ctx, c, "POST", path, nil, wire.RefreshRequest{StaleGeneration: stale})
 }
 
-// Disconnect revokes the grant at the provider and destroys the tokens.
+// Disconnect destroys the tokens. The grant is revoked at the provider in the
+// background; the history tells what became of it.
 func (c *Client) Disconnect(ctx context.Context, account string) (wire.Account, error) {
 	path, err := accountPath(account, "")
 	if err != nil {

@@ -246,6 +246,8 @@ const (
 	WhatOutcomeLost       What = "refresh_outcome_lost"
 	WhatAnswerDiscarded   What = "refresh_discarded" // an answer came after the credential was replaced
 	WhatDisconnected      What = "disconnected"
+	WhatRevoked           What = "revoked"            // the provider has ended the grant
+	WhatRevocationSkipped What = "revocation_skipped" // it was not asked to; detail says why
 	WhatRevocationFailed  What = "revocation_failed"
 	WhatRefreshTokenEnds  What = "refresh_token_expiring"
 	WhatHandedOut         What = "token_handed_out"   // to an agent; Detail says to which

@@ -12,6 +12,9 @@ type Change struct {
 	After  Account
 	Lines  []Line
 	Events []Event
+	// Revoke are grants of the account that are to be revoked from now on, and
+	// Revoked those that need not be any more.
+	Revoke, Revoked []Revocation
 }
 
 // Due is an entry of the schedule: an account and the time of its next

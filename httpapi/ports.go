@@ -27,7 +27,7 @@ type Accounts interface {
 	Refresh(ctx context.Context, ref credential.Ref, stale *uint64) (credential.Account, error)
 	// Import makes an account, or brings new credentials to one that exists.
 	Import(ctx context.Context, in credential.Import) (a credential.Account, created bool, err error)
-	// Disconnect revokes the grant and destroys the tokens.
+	// Disconnect destroys the tokens, and has the grant revoked in the background.
 	Disconnect(ctx context.Context, ref credential.Ref) (credential.Account, error)
 	Account(ctx context.Context, ref credential.Ref) (credential.Account, error)
 	Accounts(ctx context.Context, q credential.Query) (credential.Page, error)

@@ -2,6 +2,8 @@ package storage
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/grantd/grantd/credential"
 )
@@ -39,13 +41,18 @@ func validate(c *credential.Change) error {
 	case len(c.Events) > OutboxEvents:
 		return fmt.Errorf("%w: %s: %d events at once, at most %d are kept", ErrBadChange, c.Ref, len(c.Events), OutboxEvents)
 	}
+	for _, r := range slices.Concat(c.Revoke, c.Revoked) {
+		if r.Account.Ref != c.Ref || r.ID == "" || strings.ContainsRune(r.ID, separator) {
+			return fmt.Errorf("%w: %s: revocation %q of %s", ErrBadChange, c.Ref, r.ID, r.Account.Ref)
+		}
+	}
 	return nil
 }
 
 // Encode returns the bytes to propose to the account's shard: the batch that
 // takes effect only if the record is still the one that was read. It writes
-// the record, moves its entry in the schedule, and appends to its history and
-// to the shard's outbox. Expect is the revision that [Group.Account] gave with
+// the record, moves its entry in the schedule, appends to its history and
+// to the shard's outbox, and notes grants to be revoked. Expect is the revision that [Group.Account] gave with
 // Before; the lines are numbered from Before.HistoryNext on, and After's is
 // set accordingly, whatever it says. Once the entry is committed, its index is
 // the record's revision.
@@ -64,6 +71,7 @@ func Encode(c credential.Change) ([]byte, error) {
 	addSchedule(&b, &c)
 	addHistory(&b, &c)
 	addEvents(&b, &c)
+	addRevocations(&b, &c)
 	return b.Encode()
 }
 

@@ -76,6 +76,8 @@ func stateEnd(group uint16) []byte {
 //	h | tenant 0x00 id 0x00 number line of history
 //	t | time | tenant 0x00 id      schedule: when it is to be refreshed; the
 //	                               value is its integration
+//	r | time | tenant 0x00 id 0x00 revocation
+//	                               grant to be revoked, and when that is tried
 //	e                              bounds of the outbox
 //	e | number                     event
 //	w                              how far the outbox was taken in for webhooks
@@ -99,6 +101,7 @@ const (
 	tagSchedule = 't'
 	tagEvent    = 'e'
 	tagWebhook  = 'w'
+	tagRevoke   = 'r'
 
 	subStanding  = 0x01
 	subOpen      = 0x02

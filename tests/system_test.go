@@ -156,6 +156,14 @@ func (c connection) checkDisconnect() {
 	if err := c.call(c.t.Context(), http.MethodGet, accountPath+"/token", nil, nil); !errors.As(err, &r) || r.status != http.StatusConflict || r.problem.Code != wire.CodeDisconnected {
 		c.t.Errorf("its token is still given: %v", err)
 	}
+	c.eventually(func() error { // the server is asked in the background
+		var h wire.History
+		c.must(http.MethodGet, accountPath+"/history", nil, &h)
+		if !slices.ContainsFunc(h.History, func(l wire.HistoryLine) bool { return l.What == string(credential.WhatRevoked) }) {
+			return errors.New("the grant is not revoked yet")
+		}
+		return nil
+	})
 	c.checkActive(token.AccessToken, false)
 	if alive, err := c.app.Alive(c.t.Context(), newest); err != nil || alive {
 		c.t.Errorf("its refresh token lives on at the server: %v, %v", alive, err)

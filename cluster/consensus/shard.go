@@ -136,3 +136,28 @@ func (s *Shard) NextDue(after credential.Due) (at time.Time, ok bool, err error)
 	}
 	return g.state.NextDue(after)
 }
+
+// Revocations returns up to limit grants that are to be revoked, those first
+// whose next try is soonest, whether its time has come or not.
+func (s *Shard) Revocations(limit int) ([]credential.Revocation, error) {
+	g, err := s.h.open(s.id)
+	if err != nil {
+		return nil, err
+	}
+	return g.state.Revocations(limit)
+}
+
+// PutOff moves a revocation that is stored to another time; errors as of Commit:
+// credential.ErrConflict, it is not there any more.
+func (s *Shard) PutOff(ctx context.Context, old, next credential.Revocation) error {
+	batch, err := storage.EncodeRetry(old, next)
+	if err != nil {
+		return err
+	}
+	g, err := s.h.open(s.id)
+	if err != nil {
+		return err
+	}
+	_, err = g.Propose(ctx, batch)
+	return err
+}

@@ -14,7 +14,7 @@ func disconnectCommand() command {
 	return command{
 		name:  "disconnect",
 		args:  []string{"TENANT/ID"},
-		short: "revoke an account's grant at the provider and destroy its tokens",
+		short: "destroy an account's tokens and have its grant revoked at the provider",
 		flags: func(fs *flag.FlagSet) {
 			fs.BoolVar(&yes, "yes", false, "do not ask (on a terminal it asks)")
 			registerJSON(fs, &asJSON)

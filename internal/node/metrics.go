@@ -87,6 +87,7 @@ func actorFigures(c *actors.Counters, openCircuits func() int) figures {
 	counter("refresh_uncertain_retries_total", "Refresh tokens of interrupted refreshes presented once more.", &c.UncertainRetries)
 	counter("refresh_outcomes_lost_total", "Grants lost because the answer of a refresh was lost.", &c.OutcomesLost)
 	counter("refresh_discarded_total", "Answers for credentials that had been replaced meanwhile.", &c.Discarded)
+	counter("revocations_total", "Grants of disconnected accounts that the provider revoked.", &c.Revoked)
 	counter("revocations_failed_total", "Grants of disconnected accounts that the provider did not revoke.", &c.RevocationsFailed)
 	counter("commit_failures_total", "Writes of accounts that were not known to be committed.", &c.CommitFailures)
 	counter("actor_panics_total", "Panics in account actors.", &c.Panics)

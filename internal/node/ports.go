@@ -166,7 +166,7 @@ func (p *provider) Revoke(ctx context.Context, r credential.TokenRequest) error 
 	reg, err := p.registration(ctx, r)
 	switch {
 	case errors.Is(err, credential.ErrNotFound):
-		return errors.New("the integration was deleted")
+		return &credential.Failure{Class: credential.Terminal, Code: "no_integration", Detail: "the integration was deleted"}
 	case err != nil:
 		return err
 	}
@@ -174,7 +174,7 @@ func (p *provider) Revoke(ctx context.Context, r credential.TokenRequest) error 
 		return err
 	}
 	if reg.Provider.RevocationURL == "" {
-		return nil // it has no way; the tokens run out
+		return actors.ErrNoRevocation
 	}
 	var errs []error
 	if !r.RefreshToken.IsZero() && !r.Kind.FetchesAnew() { // others keep none there

@@ -1317,6 +1317,68 @@ func (x *DeliveryRecord) GetError() string {
 	return ""
 }
 
+// RevocationRecord is credential.Revocation but for the account's name, its id
+// and the time of the next try, which are the key.
+type RevocationRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       []byte                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"` // an AccountRecord
+	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	Tries         int64                  `protobuf:"varint,3,opt,name=tries,proto3" json:"tries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevocationRecord) Reset() {
+	*x = RevocationRecord{}
+	mi := &file_storage_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevocationRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevocationRecord) ProtoMessage() {}
+
+func (x *RevocationRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_storage_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevocationRecord.ProtoReflect.Descriptor instead.
+func (*RevocationRecord) Descriptor() ([]byte, []int) {
+	return file_storage_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RevocationRecord) GetAccount() []byte {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+func (x *RevocationRecord) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *RevocationRecord) GetTries() int64 {
+	if x != nil {
+		return x.Tries
+	}
+	return 0
+}
+
 var File_storage_proto protoreflect.FileDescriptor
 
 const file_storage_proto_rawDesc = "" +
@@ -1457,7 +1519,11 @@ const file_storage_proto_rawDesc = "" +
 	"\x06status\x18\b \x01(\x03R\x06status\x12\x16\n" +
 	"\x06answer\x18\t \x01(\tR\x06answer\x12\x14\n" +
 	"\x05error\x18\n" +
-	" \x01(\tR\x05errorB,Z*github.com/grantd/grantd/storage/storagepbb\x06proto3"
+	" \x01(\tR\x05error\"t\n" +
+	"\x10RevocationRecord\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\fR\aaccount\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
+	"\x05tries\x18\x03 \x01(\x03R\x05triesB,Z*github.com/grantd/grantd/storage/storagepbb\x06proto3"
 
 var (
 	file_storage_proto_rawDescOnce sync.Once
@@ -1471,7 +1537,7 @@ func file_storage_proto_rawDescGZIP() []byte {
 	return file_storage_proto_rawDescData
 }
 
-var file_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_storage_proto_goTypes = []any{
 	(*Batch)(nil),                 // 0: grantd.storage.v1.Batch
 	(*Check)(nil),                 // 1: grantd.storage.v1.Check
@@ -1487,36 +1553,38 @@ var file_storage_proto_goTypes = []any{
 	(*DeliveryLedger)(nil),        // 11: grantd.storage.v1.DeliveryLedger
 	(*StandingRecord)(nil),        // 12: grantd.storage.v1.StandingRecord
 	(*DeliveryRecord)(nil),        // 13: grantd.storage.v1.DeliveryRecord
-	nil,                           // 14: grantd.storage.v1.AccountRecord.VariablesEntry
-	nil,                           // 15: grantd.storage.v1.AccountRecord.FactsEntry
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(*RevocationRecord)(nil),      // 14: grantd.storage.v1.RevocationRecord
+	nil,                           // 15: grantd.storage.v1.AccountRecord.VariablesEntry
+	nil,                           // 16: grantd.storage.v1.AccountRecord.FactsEntry
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
 }
 var file_storage_proto_depIdxs = []int32{
 	1,  // 0: grantd.storage.v1.Batch.checks:type_name -> grantd.storage.v1.Check
 	2,  // 1: grantd.storage.v1.Batch.delete_ranges:type_name -> grantd.storage.v1.Range
 	3,  // 2: grantd.storage.v1.Batch.puts:type_name -> grantd.storage.v1.Put
 	4,  // 3: grantd.storage.v1.Batch.appends:type_name -> grantd.storage.v1.Append
-	16, // 4: grantd.storage.v1.AccountRecord.expires_at:type_name -> google.protobuf.Timestamp
-	16, // 5: grantd.storage.v1.AccountRecord.refresh_expires_at:type_name -> google.protobuf.Timestamp
-	16, // 6: grantd.storage.v1.AccountRecord.next_refresh_at:type_name -> google.protobuf.Timestamp
-	16, // 7: grantd.storage.v1.AccountRecord.last_refresh_at:type_name -> google.protobuf.Timestamp
-	16, // 8: grantd.storage.v1.AccountRecord.created_at:type_name -> google.protobuf.Timestamp
-	16, // 9: grantd.storage.v1.AccountRecord.updated_at:type_name -> google.protobuf.Timestamp
+	17, // 4: grantd.storage.v1.AccountRecord.expires_at:type_name -> google.protobuf.Timestamp
+	17, // 5: grantd.storage.v1.AccountRecord.refresh_expires_at:type_name -> google.protobuf.Timestamp
+	17, // 6: grantd.storage.v1.AccountRecord.next_refresh_at:type_name -> google.protobuf.Timestamp
+	17, // 7: grantd.storage.v1.AccountRecord.last_refresh_at:type_name -> google.protobuf.Timestamp
+	17, // 8: grantd.storage.v1.AccountRecord.created_at:type_name -> google.protobuf.Timestamp
+	17, // 9: grantd.storage.v1.AccountRecord.updated_at:type_name -> google.protobuf.Timestamp
 	8,  // 10: grantd.storage.v1.AccountRecord.claim:type_name -> grantd.storage.v1.ClaimRecord
-	14, // 11: grantd.storage.v1.AccountRecord.variables:type_name -> grantd.storage.v1.AccountRecord.VariablesEntry
-	15, // 12: grantd.storage.v1.AccountRecord.facts:type_name -> grantd.storage.v1.AccountRecord.FactsEntry
-	16, // 13: grantd.storage.v1.ClaimRecord.at:type_name -> google.protobuf.Timestamp
-	16, // 14: grantd.storage.v1.LineRecord.at:type_name -> google.protobuf.Timestamp
-	16, // 15: grantd.storage.v1.EventRecord.at:type_name -> google.protobuf.Timestamp
+	15, // 11: grantd.storage.v1.AccountRecord.variables:type_name -> grantd.storage.v1.AccountRecord.VariablesEntry
+	16, // 12: grantd.storage.v1.AccountRecord.facts:type_name -> grantd.storage.v1.AccountRecord.FactsEntry
+	17, // 13: grantd.storage.v1.ClaimRecord.at:type_name -> google.protobuf.Timestamp
+	17, // 14: grantd.storage.v1.LineRecord.at:type_name -> google.protobuf.Timestamp
+	17, // 15: grantd.storage.v1.EventRecord.at:type_name -> google.protobuf.Timestamp
 	10, // 16: grantd.storage.v1.DeliveryRecord.event:type_name -> grantd.storage.v1.EventRecord
-	16, // 17: grantd.storage.v1.DeliveryRecord.first_at:type_name -> google.protobuf.Timestamp
-	16, // 18: grantd.storage.v1.DeliveryRecord.last_at:type_name -> google.protobuf.Timestamp
-	16, // 19: grantd.storage.v1.DeliveryRecord.next_at:type_name -> google.protobuf.Timestamp
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	17, // 17: grantd.storage.v1.DeliveryRecord.first_at:type_name -> google.protobuf.Timestamp
+	17, // 18: grantd.storage.v1.DeliveryRecord.last_at:type_name -> google.protobuf.Timestamp
+	17, // 19: grantd.storage.v1.DeliveryRecord.next_at:type_name -> google.protobuf.Timestamp
+	17, // 20: grantd.storage.v1.RevocationRecord.since:type_name -> google.protobuf.Timestamp
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_storage_proto_init() }
@@ -1530,7 +1598,7 @@ func file_storage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_storage_proto_rawDesc), len(file_storage_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
