@@ -52,6 +52,32 @@ func TestCallsAreTheDocumentedRequests(t *testing.T) {
 		}},
 		{"GET /v1/keys", func(c *client.Client) error { _, err := c.Keys(ctx, "", 0); return err }},
 		{"DELETE /v1/keys/k", func(c *client.Client) error { return c.DeleteKey(ctx, "k") }},
+		{`PUT /v1/webhooks/h%2F1 {"url":"u","events":["*"]}`, func(c *client.Client) error {
+			_, err := c.PutWebhook(ctx, "h/1", wire.NewWebhook{URL: "u", Events: []string{"*"}})
+			return err
+		}},
+		{"GET /v1/webhooks/h?tenant=acme", func(c *client.Client) error {
+			_, err := c.Webhook(ctx, client.Hook{Tenant: "acme", ID: "h"})
+			return err
+		}},
+		{"GET /v1/webhooks?limit=3", func(c *client.Client) error { _, err := c.Webhooks(ctx, "", 3); return err }},
+		{"DELETE /v1/webhooks/h", func(c *client.Client) error { return c.DeleteWebhook(ctx, client.Hook{ID: "h"}) }},
+		{`POST /v1/webhooks/h/rotate {"overlap":"1h"}`, func(c *client.Client) error {
+			_, err := c.RotateWebhook(ctx, client.Hook{ID: "h"}, wire.Rotation{Overlap: "1h"})
+			return err
+		}},
+		{"POST /v1/webhooks/h/test", func(c *client.Client) error {
+			_, err := c.TestWebhook(ctx, client.Hook{Tenant: wire.All, ID: "h"})
+			return err
+		}},
+		{"GET /v1/webhooks/h/deliveries?account=acme%2Fgh&cursor=x&limit=5&state=parked&tenant=acme", func(c *client.Client) error {
+			_, err := c.Deliveries(ctx, client.Hook{Tenant: "acme", ID: "h"}, client.DeliveryFilter{State: wire.DeliveryParked, Account: account, Cursor: "x", Limit: 5})
+			return err
+		}},
+		{`POST /v1/webhooks/h/replay?tenant=acme {"parked":true}`, func(c *client.Client) error {
+			_, err := c.Replay(ctx, client.Hook{Tenant: "acme", ID: "h"}, wire.Replay{Parked: true})
+			return err
+		}},
 		{"GET /v1/providers?cursor=x", func(c *client.Client) error { _, err := c.Providers(ctx, "x", 0); return err }},
 		{`PUT /v1/providers/own {"name":"Own"}`, func(c *client.Client) error {
 			_, err := c.PutProvider(ctx, "own", map[string]json.RawMessage{"name": json.RawMessage(`"Own"`)})

@@ -16,6 +16,7 @@ func commands() []command {
 		integrationsCommand(),
 		providersCommand(),
 		keysCommand(),
+		webhooksCommand(),
 		clusterCommand(),
 		versionCommand(),
 	}

@@ -20,17 +20,18 @@ import (
 // Environment variables of the command line; the server's configuration knows
 // them as not its own.
 const (
-	envAddr         = "GRANTD_ADDR"
-	envKey          = "GRANTD_KEY"
-	envClientSecret = "GRANTD_CLIENT_SECRET"
-	envAccessToken  = "GRANTD_ACCESS_TOKEN"
-	envRefreshToken = "GRANTD_REFRESH_TOKEN"
-	envAPIKey       = "GRANTD_API_KEY"
-	envPassword     = "GRANTD_PASSWORD"
+	envAddr          = "GRANTD_ADDR"
+	envKey           = "GRANTD_KEY"
+	envClientSecret  = "GRANTD_CLIENT_SECRET"
+	envAccessToken   = "GRANTD_ACCESS_TOKEN"
+	envRefreshToken  = "GRANTD_REFRESH_TOKEN"
+	envAPIKey        = "GRANTD_API_KEY"
+	envPassword      = "GRANTD_PASSWORD"
+	envWebhookSecret = "GRANTD_WEBHOOK_SECRET"
 )
 
 func commandLineVariables() []string {
-	return []string{envAddr, envKey, envClientSecret, envAccessToken, envRefreshToken, envAPIKey, envPassword}
+	return []string{envAddr, envKey, envClientSecret, envAccessToken, envRefreshToken, envAPIKey, envPassword, envWebhookSecret}
 }
 
 const (

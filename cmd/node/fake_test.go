@@ -88,6 +88,20 @@ func (f *fakeServer) handler() http.Handler {
 	answer("PUT /v1/providers/own", 201, wire.Provider{ID: "own", Name: "Own", Origin: "api", Extends: "github"})
 	answer("DELETE /v1/providers/own", 204, nil)
 	answer("GET /v1/providers/github", 200, wire.Provider{ID: "github", Name: "GitHub", AccessTokenLifetime: 28800})
+	hook := wire.Webhook{
+		ID: "app", Tenant: wire.All, URL: "https://app.example.com/hooks", Events: []string{"*"}, Integrations: []string{"*"}, OldSecretsUntil: []wire.Time{},
+		Reason: "it answered 410 Gone", CreatedAt: at(0), UpdatedAt: at(0),
+	}
+	answer("GET /v1/webhooks", 200, wire.WebhookList{Webhooks: []wire.Webhook{hook}})
+	answer("PUT /v1/webhooks/app", 201, wire.WebhookWithSecret{Webhook: hook, Secret: "whsec_made"})
+	answer("POST /v1/webhooks/app/rotate", 200, wire.WebhookWithSecret{Webhook: hook, Secret: "whsec_rotated"})
+	answer("POST /v1/webhooks/app/test", 200, wire.WebhookTest{Delivered: true, Status: 202, LatencyMS: 12, Answer: "thanks"})
+	answer("GET /v1/webhooks/app/deliveries", 200, wire.DeliveryList{Deliveries: []wire.Delivery{{
+		ID: "dlv_1", Event: "e1", Type: "integrated_account:created", Account: "acme/1", Integration: "demo", State: wire.DeliveryParked, Attempts: 19,
+		EventAt: at(0), LastAttemptAt: at(60), Error: "no answer in time", LatencyMS: 15000,
+	}}})
+	answer("POST /v1/webhooks/app/replay", 200, wire.Replayed{Replayed: 3})
+	mux.HandleFunc("DELETE /v1/webhooks/app", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })
 	answer("GET /v1/keys", 200, wire.KeyList{Keys: []wire.Key{fakeKey()}})
 	answer("POST /v1/keys", 201, wire.CreatedKey{Key: fakeKey(), Secret: "secret-key-1"})
 	answer("DELETE /v1/cluster/nodes/n1", 409, wire.Problem{Status: 409, Code: wire.CodeLastNode, Title: "Last node", Detail: "Add a node first."})
