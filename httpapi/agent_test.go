@@ -21,6 +21,10 @@ func TestAgentGetsATokenOnlyOnceThatIsNoted(t *testing.T) {
 	if want := []string{"acme/gh bot k1"}; !slices.Equal(w.noted, want) {
 		t.Errorf("noted was %q, want %q", w.noted, want)
 	}
+	w.call("POST", acmeGitHub+"/refresh", agentKey, "")
+	if !strings.Contains(w.log.String(), `"agent":"bot"`) {
+		t.Errorf("the log does not name the agent: %s", w.log)
+	}
 	w.noteErr = credential.ErrNoQuorum
 	if rec := w.call("GET", acmeGitHub+"/token", agentKey, ""); rec.Code != http.StatusServiceUnavailable || strings.Contains(rec.Body.String(), canary) {
 		t.Errorf("a token that could not be noted: %d %s", rec.Code, rec.Body)

@@ -153,6 +153,9 @@ func (x *exchange) attrs(more ...any) []any {
 	}
 	if x.key != nil {
 		attrs = append(attrs, slog.String("key", x.key.ID))
+		if x.key.Agent != "" {
+			attrs = append(attrs, slog.String("agent", x.key.Agent))
+		}
 	}
 	if x.account != (credential.Ref{}) {
 		attrs = append(attrs, slog.String("account", x.account.String()))

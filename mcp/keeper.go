@@ -46,7 +46,7 @@ const DocumentPath = "/oauth/client/"
 type Protocol interface {
 	FindResource(ctx context.Context, address string) (*oauth.Resource, error)
 	Discover(ctx context.Context, issuer string) (*oauth.Metadata, error)
-	Forget(issuer string)
+	Doubt(issuer string)
 	Register(ctx context.Context, endpoint string, m oauth.ClientMetadata) (oauth.Registered, error)
 	ReadRegistration(ctx context.Context, old oauth.Registered, m oauth.ClientMetadata) (oauth.Registered, error)
 }

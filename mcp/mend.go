@@ -158,7 +158,7 @@ func (k *Keeper) mend(ctx context.Context, r refusal, since time.Time) (changed 
 		return false, errPatience
 	}
 	spec := in.Given()
-	k.protocol.Forget(in.MCP.Issuer)
+	k.protocol.Doubt(in.MCP.Issuer)
 	found, err := k.look(ctx, in.MCP.URL, spec)
 	if err != nil {
 		return false, err

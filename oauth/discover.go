@@ -88,12 +88,17 @@ func (c *Client) Discover(ctx context.Context, issuer string) (*Metadata, error)
 	return m, nil
 }
 
-// Forget has the issuer asked anew the next time, whatever its metadata said of
-// how long they are good: its end points were refused.
-func (c *Client) Forget(issuer string) {
+// Doubt has the issuer asked anew the next time, whatever its metadata said of how
+// long they are good: an end point of theirs was refused. Where it cannot be
+// asked, they are used on.
+func (c *Client) Doubt(issuer string) {
 	c.directory.mu.Lock()
 	defer c.directory.mu.Unlock()
-	delete(c.directory.of, issuer)
+	if l := c.directory.of[issuer]; l != nil {
+		doubted := *l
+		doubted.ask = time.Time{}
+		c.directory.of[issuer] = &doubted
+	}
 }
 
 func (c *Client) discover(ctx context.Context, issuer string) (*Metadata, *credential.Failure) {

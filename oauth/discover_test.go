@@ -182,9 +182,21 @@ func TestMetadataThatMustNotBeBelieved(t *testing.T) {
 	}
 }
 
+// TestPageForEveryAddressHidesNoMetadata: some hosts answer whatever is asked.
+func TestPageForEveryAddressHidesNoMetadata(t *testing.T) {
+	w := &web{}
+	w.set("https://as.example/.well-known/oauth-authorization-server/tenant", page{status: 200, body: "<html>welcome"})
+	w.set("https://as.example/.well-known/openid-configuration/tenant", page{status: 200, body: metadata("https://as.example", nil)})
+	w.set(issuer+"/.well-known/openid-configuration", page{status: 200, body: metadata(issuer, nil)})
+	m, err := New(w, Options{}).Discover(t.Context(), issuer)
+	if err != nil || m.TokenURL != issuer+"/token" {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
 func TestMetadataAreKeptRefreshedAndOutliveAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		place := issuer + "/.well-known/openid-configuration"
+		place := "https://as.example/.well-known/oauth-authorization-server/tenant"
 		w := &web{}
 		w.set(place, page{status: 200, body: metadata(issuer, nil), age: "public, max-age=600"})
 		c := New(w, Options{})
@@ -211,12 +223,16 @@ func TestMetadataAreKeptRefreshedAndOutliveAnOutage(t *testing.T) {
 		expect("a short max-age is no more than five minutes", issuer+"/token2", 2)
 		w.set(place, page{status: 200, body: metadata("https://evil.example", nil)})
 		time.Sleep(2 * time.Second)
-		expect("while the issuer is taken over", issuer+"/token2", 3)
+		expect("while the issuer is taken over", issuer+"/token2", 5) // it is looked for at the other places
 		time.Sleep(askAgain - time.Second)
-		expect("it is not asked at each use", issuer+"/token2", 3)
+		expect("it is not asked at each use", issuer+"/token2", 5)
+		c.Doubt(issuer)
+		c.Doubt("https://other.example")
+		expect("it is asked again where it is doubted, and used on if that fails", issuer+"/token2", 8)
+		expect("once", issuer+"/token2", 8)
 		w.set(place, page{err: errors.New("down")})
 		time.Sleep(6 * 24 * time.Hour)
-		expect("days later", issuer+"/token2", 4)
+		expect("days later", issuer+"/token2", 9)
 		time.Sleep(3 * 24 * time.Hour)
 		if _, err := token(); err == nil {
 			t.Error("metadata of nine days ago are used")

@@ -3,7 +3,6 @@ package oauth
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -111,53 +110,65 @@ func (m *Metadata) Settings() (map[string]json.RawMessage, error) {
 	return settings, json.Unmarshal(b, &settings)
 }
 
-// metadataPlaces are where an issuer's metadata can be: OpenID's, and RFC 8414's,
-// which puts the well-known part before the issuer's path.
+// metadataPlaces are where an issuer's metadata can be, in the order in which the
+// Model Context Protocol wants them asked: RFC 8414's, which puts the well-known
+// part before the issuer's path, and OpenID's, before and behind it.
 func metadataPlaces(issuer string) ([]string, *credential.Failure) {
 	u, err := url.Parse(issuer)
 	if err != nil || u.RawQuery != "" || !isEndpoint(issuer, true) {
 		return nil, misconfigured("bad_issuer", "issuer of the integration is not an https URL with a host and without query")
 	}
 	origin, path := u.Scheme+"://"+u.Host, strings.TrimSuffix(u.EscapedPath(), "/")
-	places := []string{origin + path + "/.well-known/openid-configuration", origin + "/.well-known/oauth-authorization-server" + path}
+	places := []string{origin + "/.well-known/oauth-authorization-server" + path, origin + "/.well-known/openid-configuration" + path}
 	if path != "" {
-		places = append(places, origin+"/.well-known/openid-configuration"+path)
+		places = append(places, origin+path+"/.well-known/openid-configuration")
 	}
 	return places, nil
 }
 
 // fetchMetadata asks the issuer for its metadata, and says for how long they
-// are fresh. Nothing of a grant is sent: a failure never was.
+// are fresh. A host may have a page for every address, or metadata of another
+// issuer at a place of this one's: the next place is asked then, and the first
+// failure told where none has the right ones. Nothing of a grant is sent: a
+// failure never was.
 func (c *Client) fetchMetadata(ctx context.Context, issuer string) (*Metadata, time.Duration, *credential.Failure) {
 	places, failure := metadataPlaces(issuer)
 	if failure != nil {
 		return nil, 0, failure
 	}
+	var first *credential.Failure
 	for _, place := range places {
-		a, failure := c.send(ctx, call{
-			endpoint: "issuer", url: place, method: http.MethodGet, auth: catalog.RevokeByNobody,
-			reg: Registration{Provider: &catalog.Provider{}}, params: params{},
-		})
-		switch {
-		case failure != nil:
-			return nil, 0, unanswered(failure)
-		case a.status == http.StatusTooManyRequests || a.status >= 500:
-			return nil, 0, &credential.Failure{Class: credential.Transient, Code: "no_metadata", Detail: fmt.Sprintf("%s answered the request for its metadata with HTTP %d", a.host, a.status)}
-		case a.status != http.StatusOK:
-			continue // it is not here, or not for everybody
-		case a.cut != "":
-			return nil, 0, misconfigured("bad_metadata", a.host+" gave metadata that cannot be read: "+a.cut)
-		}
-		m := &Metadata{}
-		if json.Unmarshal(a.body, m) != nil {
-			return nil, 0, misconfigured("bad_metadata", a.host+" gave metadata that are not JSON as they must be")
-		}
-		if failure := m.check(issuer); failure != nil {
+		a, failure := c.fetch(ctx, "issuer", place)
+		if failure != nil {
 			return nil, 0, failure
 		}
-		return m, freshness(a.header), nil
+		if a.status != http.StatusOK {
+			continue // it is not here, or not for everybody
+		}
+		m, failure := readMetadata(a, issuer)
+		if failure == nil {
+			return m, freshness(a.header), nil
+		}
+		if first == nil {
+			first = failure
+		}
+	}
+	if first != nil {
+		return nil, 0, first
 	}
 	return nil, 0, misconfigured("no_metadata", "the issuer has no metadata (RFC 8414, OpenID); give the end points with the integration, or correct issuer")
+}
+
+// readMetadata reads and checks what was found at a place.
+func readMetadata(a answer, issuer string) (*Metadata, *credential.Failure) {
+	if a.cut != "" {
+		return nil, misconfigured("bad_metadata", a.host+" gave metadata that cannot be read: "+a.cut)
+	}
+	m := &Metadata{}
+	if json.Unmarshal(a.body, m) != nil {
+		return nil, misconfigured("bad_metadata", a.host+" gave metadata that are not JSON as they must be")
+	}
+	return m, m.check(issuer)
 }
 
 // unanswered is what a failure to ask means for what was to be done next: it

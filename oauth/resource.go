@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -185,7 +186,7 @@ func (c *Client) fetch(ctx context.Context, what, place string) (answer, *creden
 	case failure != nil:
 		return a, unanswered(failure)
 	case a.status == http.StatusTooManyRequests || a.status >= 500:
-		return a, &credential.Failure{Class: credential.Transient, Code: "no_metadata", Status: a.status, Detail: a.host + " could not answer the request for its metadata", RetryAfter: retryAfter(a.header, &catalog.Provider{}, time.Now())}
+		return a, &credential.Failure{Class: credential.Transient, Code: "no_metadata", Status: a.status, Detail: fmt.Sprintf("%s answered the request for its metadata with HTTP %d", a.host, a.status), RetryAfter: retryAfter(a.header, &catalog.Provider{}, time.Now())}
 	}
 	return a, nil
 }

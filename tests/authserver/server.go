@@ -61,6 +61,12 @@ type Options struct {
 	// ClientJWKS are the public keys of the clients [Signed] and [Bound], which
 	// sign with ES256; empty: there are none. [OIDCProvider] only.
 	ClientJWKS []byte
+	// Resource is the MCP server that tokens are for, on request (RFC 8707); with it
+	// clients can register themselves (RFC 7591). ClientDocuments is where documents
+	// about other clients are fetched, whatever host their ids name. Empty: neither.
+	// [OIDCProvider] only.
+	Resource        string
+	ClientDocuments string
 }
 
 // Server is a running authorization server behind a counting proxy. Its methods
@@ -72,6 +78,8 @@ type Server struct {
 
 	redirectURI string
 	secret      credential.Secret
+	options     Options
+	running     *process.Process
 }
 
 // startTimeout bounds the start of a server. It is long because the Go servers
@@ -88,39 +96,60 @@ func Start(t testing.TB, kind Kind, o Options) *Server {
 	if o.RedirectURI == "" {
 		o.RedirectURI = "http://127.0.0.1:1/callback"
 	}
-	s := &Server{Proxy: newProxy(), Kind: kind, redirectURI: o.RedirectURI, secret: credential.NewSecret(rand.Text() + rand.Text())}
+	s := &Server{Proxy: newProxy(), Kind: kind, redirectURI: o.RedirectURI, secret: credential.NewSecret(rand.Text() + rand.Text()), options: o}
 	t.Cleanup(s.Proxy.close)
-	cmd, err := command(kind)
+	t.Cleanup(func() {
+		if s.running == nil {
+			return
+		}
+		if err := s.running.Stop(); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+		if t.Failed() {
+			t.Logf("the last output of %s:\n%s", kind, s.running.Output())
+		}
+	})
+	s.run(t)
+	return s
+}
+
+// Restart ends the server, which forgets all clients, sessions and grants that it
+// was not started with, and starts it again at the same address. It is not safe
+// for use beside itself.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	if err := s.running.Stop(); err != nil {
+		t.Fatalf("%s: %v", s.Kind, err)
+	}
+	s.running = nil
+	s.run(t)
+}
+
+func (s *Server) run(t testing.TB) {
+	t.Helper()
+	cmd, err := command(s.Kind)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd.Env = append(cmd.Environ(),
 		"LISTEN=127.0.0.1:0",
 		"ISSUER="+s.URL(),
-		"REDIRECT_URI="+o.RedirectURI,
+		"REDIRECT_URI="+s.options.RedirectURI,
 		"CLIENT_SECRET="+s.secret.Reveal(),
-		"ACCESS_TOKEN_SECONDS="+strconv.Itoa(int(o.AccessTTL/time.Second)),
-		"CLIENT_JWKS="+string(o.ClientJWKS),
+		"ACCESS_TOKEN_SECONDS="+strconv.Itoa(int(s.options.AccessTTL/time.Second)),
+		"CLIENT_JWKS="+string(s.options.ClientJWKS),
+		"RESOURCE="+s.options.Resource,
+		"CLIENT_DOCUMENTS="+s.options.ClientDocuments,
 	)
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
-	p, err := process.Start(ctx, cmd, listeningAddr)
-	if err != nil {
-		t.Fatalf("start %s: %v", kind, err)
+	if s.running, err = process.Start(ctx, cmd, listeningAddr); err != nil {
+		t.Fatalf("start %s: %v", s.Kind, err)
 	}
-	t.Cleanup(func() {
-		if err := p.Stop(); err != nil {
-			t.Errorf("%s: %v", kind, err)
-		}
-		if t.Failed() {
-			t.Logf("the last output of %s:\n%s", kind, p.Output())
-		}
-	})
-	s.forwardTo(&url.URL{Scheme: "http", Host: p.Ready})
+	s.forwardTo(&url.URL{Scheme: "http", Host: s.running.Ready})
 	if s.Metadata, err = Discover(ctx, s.URL()); err != nil {
-		t.Fatalf("%s: %v", kind, err)
+		t.Fatalf("%s: %v", s.Kind, err)
 	}
-	return s
 }
 
 // Ids of the clients that sign. Bound has its tokens bound to a key (RFC 9449)

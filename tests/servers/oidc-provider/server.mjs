@@ -8,7 +8,7 @@
 // outlives whoever started it.
 import http from 'node:http';
 import process from 'node:process';
-import { Provider } from 'oidc-provider';
+import { Provider, errors } from 'oidc-provider';
 
 const setting = (name, otherwise) => process.env[name] || otherwise;
 
@@ -47,6 +47,28 @@ const signed = jwks
   ? [signing('test-signed'), signing('test-bound', { dpop_bound_access_tokens: true, require_pushed_authorization_requests: true })]
   : [];
 
+// With RESOURCE it is the authorization server of an MCP server: it gives tokens
+// for that resource, on request only (RFC 8707), registers clients (RFC 7591), and
+// knows others by the documents that their ids lead to. Whatever host these name,
+// CLIENT_DOCUMENTS is where they are fetched.
+const resource = setting('RESOURCE', '');
+const documents = setting('CLIENT_DOCUMENTS', '');
+const forMCP = resource
+  ? {
+      registration: { enabled: true },
+      registrationManagement: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: () => undefined,
+        getResourceServerInfo: (ctx, asked) => {
+          if (asked !== resource) throw new errors.InvalidTarget();
+          return { scope: 'files:read files:write', audience: resource, accessTokenFormat: 'jwt', accessTokenTTL: accessSeconds, jwt: { sign: { alg: 'RS256' } } };
+        },
+      },
+      clientIdMetadataDocument: { enabled: documents !== '', ack: 'draft-02' },
+    }
+  : {};
+
 const provider = new Provider(issuer, {
   clients: [
     confidential('test-basic', 'client_secret_basic'),
@@ -64,6 +86,12 @@ const provider = new Provider(issuer, {
     pushedAuthorizationRequests: { enabled: true },
     introspection: { enabled: true },
     revocation: { enabled: true },
+    ...forMCP,
+  },
+  fetch: (url, options) => {
+    const { pathname } = new URL(url);
+    if (!documents || !pathname.startsWith('/oauth/client/')) throw new Error(`nothing is fetched from ${url}`);
+    return globalThis.fetch(documents + pathname, { ...options, dispatcher: undefined });
   },
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id, name: 'Test User' }) }),
   pkce: { required: () => true },
@@ -82,7 +110,7 @@ const provider = new Provider(issuer, {
 
 // Why a request was refused, for whoever reads the output of a failed test. The
 // messages of oidc-provider's errors hold no tokens.
-for (const event of ['authorization.error', 'grant.error', 'introspection.error', 'revocation.error', 'server_error']) {
+for (const event of ['authorization.error', 'grant.error', 'introspection.error', 'registration_create.error', 'revocation.error', 'server_error']) {
   provider.on(event, (ctx, err) => console.log(event, err.error ?? err.name, err.error_detail ?? err.message));
 }
 provider.on('grant.revoked', () => console.log('grant.revoked'));
