@@ -236,12 +236,12 @@ func TestANewEndPointGetsWhatHappensFromThenOn(t *testing.T) {
 			r.emit(i, credential.EventCreated)
 		}
 		pass(time.Second)
-		r.lag(true) // this node hears late of what follows
+		r.know(1) // this node hears late of what follows
 		r.put("new", nil)
 		pass(time.Second)
 		want := []string{r.emit(1, credential.EventAuthError), r.emit(2, credential.EventAuthError)}
 		pass(time.Second)
-		r.lag(false)
+		r.know(everything)
 		pass(time.Second)
 		want = append(want, r.emit(1, credential.EventReactivated))
 		pass(time.Second)
@@ -312,9 +312,9 @@ func TestADeletedEndPointLeavesNothingAndANewOneBeginsAfresh(t *testing.T) {
 		r.answer("hook", func(receipt) int { return 500 })
 		r.emit(1, credential.EventCreated)
 		pass(time.Second)
-		r.lag(true) // it does not know the end point: no reason to forget it
+		r.know(0) // it does not know the end point: no reason to forget it
 		pass(time.Second)
-		r.lag(false)
+		r.know(everything)
 		if len(r.listed("hook", "")) != 1 {
 			t.Fatal("a node that does not know the end point forgot its deliveries")
 		}
@@ -481,6 +481,34 @@ func TestStopWaitsForWhatIsUnderWayAndNotesIt(t *testing.T) {
 		pass(time.Minute)
 		if r.attempts("hook") != 8 {
 			t.Error("it goes on after it was stopped")
+		}
+	})
+}
+
+// TestAnAttemptIsCountedOnceWhateverBecomesOfItsCommit: the step may have been
+// committed though nobody was told.
+func TestAnAttemptIsCountedOnceWhateverBecomesOfItsCommit(t *testing.T) {
+	in(t, Policy{BackoffMax: time.Minute}, func(t *testing.T, r *rig) {
+		r.put("hook", nil)
+		commits := 0
+		r.fault = func() (before, after error) {
+			if commits++; commits%2 == 0 {
+				return nil, credential.ErrUnknownOutcome
+			}
+			return nil, nil
+		}
+		r.answer("hook", func(receipt) int { return 500 })
+		r.start()
+		for i := range 5 {
+			r.emit(i, credential.EventCreated)
+		}
+		pass(10 * time.Minute)
+		noted := 0
+		for _, d := range r.listed("hook", delivery.Pending) {
+			noted += d.Attempts
+		}
+		if made := r.attempts("hook"); noted != made || made < 20 {
+			t.Errorf("%d attempts made, %d noted", made, noted)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -35,7 +36,7 @@ type rig struct {
 	fault     func() (before, after error) // of the next commit
 	endpoints []*delivery.Endpoint
 	revision  uint64
-	behind    bool // the registry of this node does not know its newest changes
+	known     uint64 // the revision up to which this node knows the registry
 	changed   chan struct{}
 	secrets   map[string][]credential.Secret
 	answers   map[string]func(r receipt) int
@@ -58,7 +59,7 @@ func newRig(t testing.TB, p Policy) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{
-		t: t, policy: p, state: db.Group(1), bell: make(chan struct{}), changed: make(chan struct{}), secrets: make(map[string][]credential.Secret),
+		t: t, policy: p, state: db.Group(1), bell: make(chan struct{}), changed: make(chan struct{}), known: everything, secrets: make(map[string][]credential.Secret),
 		answers: make(map[string]func(receipt) int), at: make(map[string]int), most: make(map[string]int),
 	}
 	t.Cleanup(func() {
@@ -206,21 +207,21 @@ func (r *rig) ring() {
 	r.changed = make(chan struct{})
 }
 
-// lag has this node's registry know nothing, or everything again.
-func (r *rig) lag(behind bool) {
+// everything is what a registry knows that is not behind.
+const everything = math.MaxUint64
+
+// know has this node's registry know only what was written up to a revision.
+func (r *rig) know(upTo uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.behind = behind
+	r.known = upTo
 	r.ring()
 }
 
 func (r *rig) Endpoints() []*delivery.Endpoint {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.behind {
-		return nil
-	}
-	return r.endpoints
+	return slices.DeleteFunc(slices.Clone(r.endpoints), func(e *delivery.Endpoint) bool { return e.Revision > r.known })
 }
 
 func (r *rig) Endpoint(id string) (*delivery.Endpoint, bool) {
@@ -242,7 +243,7 @@ func (r *rig) Gone(id string, seen uint64) bool {
 	_, there := r.Endpoint(id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !there && !r.behind && r.revision >= seen
+	return !there && min(r.known, r.revision) >= seen
 }
 
 func (r *rig) Secrets(_ context.Context, e *delivery.Endpoint) ([]credential.Secret, error) {

@@ -78,7 +78,7 @@ func TestAWebhookIsReadBackAndItsSecretIsSealed(t *testing.T) {
 	if err := r.DeleteWebhook(t.Context(), "", "crm"); !errors.Is(err, credential.ErrNotFound) {
 		t.Errorf("deleted twice: %v", err)
 	}
-	if w, _, err = r.PutWebhook(t.Context(), "crm", hook(), credential.NewSecret("whsec_new"), credential.Secret{}); err != nil {
+	if _, _, err = r.PutWebhook(t.Context(), "crm", hook(), credential.NewSecret("whsec_new"), credential.Secret{}); err != nil {
 		t.Fatal(err)
 	}
 	if anew, _ := r.Endpoint("crm"); anew.Incarnation == e.Incarnation {

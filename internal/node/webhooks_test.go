@@ -3,6 +3,9 @@ package node_test
 import (
 	"encoding/json"
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -11,6 +14,7 @@ import (
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/credential/delivery"
 	"github.com/grantd/grantd/internal/node/nodetest"
+	"github.com/grantd/grantd/oauth"
 	"github.com/grantd/grantd/outbox"
 	"github.com/grantd/grantd/registry"
 )
@@ -261,4 +265,33 @@ func TestRefreshesAreToldToWhoAsks(t *testing.T) {
 			t.Errorf("%d told to who asks for them", n)
 		}
 	})
+}
+
+// TestWebhooksReachNoPrivateAddressUnlessItIsAllowed sends over real sockets, as
+// the node does.
+func TestWebhooksReachNoPrivateAddressUnlessItIsAllowed(t *testing.T) {
+	hits := 0
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits++ }))
+	defer srv.Close()
+	at := netip.MustParseAddrPort(srv.Listener.Addr().String())
+	for _, allow := range [][]oauth.Exception{nil, {{Prefix: netip.PrefixFrom(at.Addr(), 32), Port: at.Port()}}} {
+		transport := oauth.NewTransport(oauth.TransportOptions{Allow: allow})
+		defer transport.CloseIdleConnections()
+		c := nodetest.New(t, nodetest.Options{Expect: 1, Webhooks: transport})
+		c.Start("n1")
+		c.Settle()
+		spec := registry.WebhookSpec{URL: srv.URL, Events: []string{"*"}, Enabled: true}
+		if _, _, err := c.Core("n1").Registry.PutWebhook(within(t, 10*time.Second), "app", spec, outbox.NewSecret(), credential.Secret{}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.Core("n1").Webhooks.Test(within(t, 10*time.Second), "app", "test_1")
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case allow == nil && (hits != 0 || got.Status != 0 || !strings.Contains(got.Error, "outgoing.allow") || strings.Contains(got.Error, "127.")):
+			t.Errorf("not allowed: %d requests, %+v", hits, got)
+		case allow != nil && (hits != 1 || !got.Taken()):
+			t.Errorf("allowed: %d requests, %+v", hits, got)
+		}
+	}
 }
