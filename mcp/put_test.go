@@ -146,6 +146,16 @@ func TestScopesOfTheChallengeComeFirst(t *testing.T) {
 	}
 }
 
+func TestResourceThatWantsBoundTokensGetsThem(t *testing.T) {
+	r := newRig(t, nil)
+	r.world.resource["dpop_bound_access_tokens_required"] = true
+	in := r.put(registry.IntegrationSpec{})
+	keys, err := r.registry.ClientKeys(t.Context(), in)
+	if err != nil || in.Facts.DPoP != catalog.DPoPRequired || keys.DPoP == nil || r.world.registered[0]["dpop_bound_access_tokens"] != true {
+		t.Errorf("dpop %q, registered %v, %v", in.Facts.DPoP, r.world.registered[0], err)
+	}
+}
+
 // TestBadServersChangeNothing: whatever they say, and whoever they point to.
 func TestBadServersChangeNothing(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -236,4 +237,40 @@ func TestAddressesOfResourcesAreChecked(t *testing.T) {
 			t.Errorf("%.60q: %v", address, err)
 		}
 	}
+}
+
+// FuzzResourceNames: whatever a document at one path of a host names, tokens are
+// asked for nothing beyond what was asked for.
+func FuzzResourceNames(f *testing.F) {
+	for _, s := range []string{"https://mcp.example.com/team/mcp", "https://mcp.example.com", "https://MCP.example.com:443/team/", "https://mcp.example.com/te", "https://mcp.example.com@evil.example/team", "//mcp.example.com", "https://mcp.example.com/team/../x"} {
+		f.Add(s, true)
+		f.Add(s, false)
+	}
+	asked, failure := resourceURL("https://mcp.example.com/team/mcp")
+	if failure != nil {
+		f.Fatal(failure)
+	}
+	f.Fuzz(func(t *testing.T, named string, hosts bool) {
+		place := "https://mcp.example.com/team/metadata"
+		if hosts {
+			place = "https://mcp.example.com/.well-known/oauth-protected-resource/team/mcp"
+		}
+		r := Resource{Resource: named, AuthorizationServers: []string{"https://as.example"}}
+		if r.check(asked, place) != nil {
+			return
+		}
+		u, err := url.Parse(named)
+		if err != nil || !strings.EqualFold(u.Scheme, "https") || !strings.EqualFold(u.Hostname(), "mcp.example.com") || u.Port() != "" && u.Port() != "443" || u.User != nil {
+			t.Fatalf("%q is another host's", named)
+		}
+		switch path := strings.TrimSuffix(u.EscapedPath(), "/"); path {
+		case "/team/mcp":
+		case "/team", "":
+			if !hosts {
+				t.Fatalf("%q is more than one path of the host", named)
+			}
+		default:
+			t.Fatalf("%q is not what was asked for", named)
+		}
+	})
 }

@@ -81,8 +81,7 @@ type mcpWorld struct {
 	public string // the node's address, as browsers know it
 }
 
-// connect has a person connect the account through a link, and says how the last
-// page ends.
+// connect has a person connect the account through a link.
 func (w *mcpWorld) connect(account string) {
 	w.t.Helper()
 	var link wire.Link
@@ -91,7 +90,10 @@ func (w *mcpWorld) connect(account string) {
 	if !ok {
 		w.t.Fatal("the link is not below the public URL")
 	}
-	answer, _ := w.browse(path, nil)
+	if answer, page := w.browse(path, "text/html", nil); answer.StatusCode != http.StatusOK || !strings.Contains(page, "your 127.0.0.1 account") || !strings.Contains(page, "Acme Assistant") {
+		w.t.Errorf("the person is shown %d %s", answer.StatusCode, page)
+	}
+	answer, _ := w.browse(path, "", nil)
 	to, err := url.Parse(answer.Header.Get("Location"))
 	if err != nil || answer.StatusCode != http.StatusSeeOther {
 		w.t.Fatalf("the link was answered %d", answer.StatusCode)
@@ -100,17 +102,21 @@ func (w *mcpWorld) connect(account string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if answer, page := w.browse("/callback?"+back.RawQuery, answer.Cookies()); answer.StatusCode != http.StatusOK || !strings.Contains(page, "is connected") {
+	if answer, page := w.browse("/callback?"+back.RawQuery, "", answer.Cookies()); answer.StatusCode != http.StatusOK || !strings.Contains(page, "is connected") {
 		w.t.Fatalf("the callback was answered %d: %s; the server said %s", answer.StatusCode, page, back.Query().Get("error"))
 	}
 }
 
-// browse asks the node for a page, as a client without scripts, and follows nothing.
-func (w *mcpWorld) browse(path string, cookies []*http.Cookie) (*http.Response, string) {
+// browse asks the node for a page and follows nothing. accept is what a browser
+// says that it takes; empty: it is a script.
+func (w *mcpWorld) browse(path, accept string, cookies []*http.Cookie) (*http.Response, string) {
 	w.t.Helper()
 	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.base+path, nil)
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if accept != "" {
+		req.Header.Set("Accept", accept)
 	}
 	for _, c := range cookies {
 		req.AddCookie(c)

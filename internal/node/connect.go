@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"maps"
+	"net/url"
 
 	"github.com/grantd/grantd/connect"
 	"github.com/grantd/grantd/credential"
@@ -36,11 +37,25 @@ func (c connectIntegrations) ConnectIntegration(id string) (connect.Integration,
 	if !ok {
 		return connect.Integration{}, false
 	}
+	facts := in.Facts
+	if in.MCP != nil {
+		facts.Name = hostOf(in.MCP.Resource)
+	}
 	return connect.Integration{
-		ID: in.ID, Product: in.DisplayName, Facts: in.Facts, Scopes: in.Scopes, ScopeDescriptions: in.ScopeDescriptions,
+		ID: in.ID, Product: in.DisplayName, Facts: facts, Scopes: in.Scopes, ScopeDescriptions: in.ScopeDescriptions,
 		ReturnOrigins: in.ReturnOrigins, RedirectURI: in.RedirectURI,
 		Issuer: in.Facts.Issuer, IssuerSent: in.Facts.AuthorizationResponseIss,
 	}, true
+}
+
+// hostOf is what an MCP server is called before people: its host, which it cannot
+// choose as it can the name that it gives itself.
+func hostOf(resource string) string {
+	u, err := url.Parse(resource)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
 }
 
 // connectAccounts are the accounts of the whole cluster, which are known only
