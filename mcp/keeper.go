@@ -55,6 +55,7 @@ type Protocol interface {
 type Registry interface {
 	Integration(id string) (*registry.Integration, bool)
 	Integrations() []*registry.Integration
+	Check(id string, spec registry.IntegrationSpec) error
 	PutMCP(ctx context.Context, id string, spec registry.IntegrationSpec, client registry.MCPClient) (*registry.Integration, bool, error)
 	ClientSecret(ctx context.Context, in *registry.Integration) (credential.Secret, error)
 	RegistrationToken(ctx context.Context, in *registry.Integration) (credential.Secret, error)
@@ -118,11 +119,22 @@ func (k *Keeper) Put(ctx context.Context, id, address string, spec registry.Inte
 	if err != nil {
 		return nil, false, told(err)
 	}
+	if err := k.storable(id, spec, found); err != nil {
+		return nil, false, err
+	}
 	client, err := k.choose(ctx, id, &spec, found, old, secret)
 	if err != nil {
 		return nil, false, told(err)
 	}
 	return k.registry.PutMCP(ctx, id, found.complete(spec), client)
+}
+
+// storable says why an integration could not be stored, before a client is made
+// for it.
+func (k *Keeper) storable(id string, spec registry.IntegrationSpec, found *findings) error {
+	full := found.complete(spec)
+	full.ClientID = cmp.Or(full.ClientID, "to-be-made")
+	return k.registry.Check(id, full)
 }
 
 // Document is what the client id of an integration leads to: credential.ErrNotFound

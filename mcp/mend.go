@@ -163,6 +163,9 @@ func (k *Keeper) mend(ctx context.Context, r refusal, since time.Time) (changed 
 	if err != nil {
 		return false, err
 	}
+	if err := k.storable(in.ID, spec, found); err != nil {
+		return false, err
+	}
 	client := registry.MCPClient{}
 	switch moved := found.mcp.Issuer != in.MCP.Issuer; {
 	case in.MCP.Client == registry.ClientGiven && moved:

@@ -180,3 +180,21 @@ func TestRunWorksOffWhatIsRefusedUntilItsEnd(t *testing.T) {
 	cancel()
 	<-ended
 }
+
+// TestOperatorIsNotOverwritten: what was put while an integration was looked at
+// again stays.
+func TestOperatorIsNotOverwritten(t *testing.T) {
+	r := newRig(t, nil)
+	r.put(registry.IntegrationSpec{})
+	w := r.world
+	w.register = func(rw http.ResponseWriter, _ *http.Request) {
+		if _, _, err := r.registry.PutIntegration(t.Context(), "files", registry.IntegrationSpec{Provider: "github", ClientID: "mine"}, credential.Secret{}); err != nil {
+			t.Error(err)
+		}
+		answers(`{"client_id":"c2"}`)(rw, nil)
+	}
+	r.refused("invalid_client")
+	if in := r.now(); in.ClientID != "mine" || in.MCP != nil || w.registrations() != 2 {
+		t.Errorf("client %q after %d registrations", in.ClientID, w.registrations())
+	}
+}

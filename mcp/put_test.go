@@ -162,17 +162,18 @@ func TestBadServersChangeNothing(t *testing.T) {
 		bend func(w *world)
 		says string
 	}{
-		"metadata of another resource":         {func(w *world) { w.resource["resource"] = "https://bank.example/mcp" }, "resource_mismatch"},
-		"metadata of another issuer":           {func(w *world) { w.server["issuer"] = "https://bank.example" }, "issuer_mismatch"},
-		"an issuer but for a slash":            {func(w *world) { w.server["issuer"] = w.URL + "/as/" }, "issuer_mismatch"},
-		"a token end point over HTTP":          {func(w *world) { w.server["token_endpoint"] = "http://as.example/token" }, "bad_metadata"},
-		"no token end point":                   {func(w *world) { delete(w.server, "token_endpoint") }, "bad_metadata"},
-		"no PKCE":                              {func(w *world) { delete(w.server, "code_challenge_methods_supported") }, "no_pkce"},
-		"plain PKCE":                           {func(w *world) { w.server["code_challenge_methods_supported"] = []string{"plain"} }, "no_pkce"},
-		"no registration":                      {func(w *world) { delete(w.server, "registration_endpoint") }, "client_id"},
-		"no way to prove oneself":              {func(w *world) { w.server["token_endpoint_auth_methods_supported"] = []string{"tls_client_auth"} }, "client_id"},
-		"registration of another redirect_uri": {func(w *world) { w.register = answers(`{"client_id":"c","redirect_uris":["https://evil.example/"]}`) }, "redirect_uris"},
-		"registration answered with garbage":   {func(w *world) { w.register = answers(`<html>`) }, "bad_registration"},
+		"metadata of another resource":           {func(w *world) { w.resource["resource"] = "https://bank.example/mcp" }, "resource_mismatch"},
+		"metadata of another issuer":             {func(w *world) { w.server["issuer"] = "https://bank.example" }, "issuer_mismatch"},
+		"an authorization end point with braces": {func(w *world) { w.server["authorization_endpoint"] = w.URL + "/{x}" }, "bad_metadata"},
+		"an issuer but for a slash":              {func(w *world) { w.server["issuer"] = w.URL + "/as/" }, "issuer_mismatch"},
+		"a token end point over HTTP":            {func(w *world) { w.server["token_endpoint"] = "http://as.example/token" }, "bad_metadata"},
+		"no token end point":                     {func(w *world) { delete(w.server, "token_endpoint") }, "bad_metadata"},
+		"no PKCE":                                {func(w *world) { delete(w.server, "code_challenge_methods_supported") }, "no_pkce"},
+		"plain PKCE":                             {func(w *world) { w.server["code_challenge_methods_supported"] = []string{"plain"} }, "no_pkce"},
+		"no registration":                        {func(w *world) { delete(w.server, "registration_endpoint") }, "client_id"},
+		"no way to prove oneself":                {func(w *world) { w.server["token_endpoint_auth_methods_supported"] = []string{"tls_client_auth"} }, "client_id"},
+		"registration of another redirect_uri":   {func(w *world) { w.register = answers(`{"client_id":"c","redirect_uris":["https://evil.example/"]}`) }, "redirect_uris"},
+		"registration answered with garbage":     {func(w *world) { w.register = answers(`<html>`) }, "bad_registration"},
 		"registration that redirects": {func(w *world) {
 			w.register = http.RedirectHandler("http://10.0.0.1/", http.StatusTemporaryRedirect).ServeHTTP
 		}, "redirect"},
@@ -216,16 +217,22 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		spec    registry.IntegrationSpec
 		secret  string
 	}{
-		"plain HTTP":              {"http://mcp.example.com/mcp", registry.IntegrationSpec{}, ""},
-		"a fragment":              {r.world.URL + "/mcp#x", registry.IntegrationSpec{}, ""},
-		"a secret without client": {r.world.URL + "/mcp", registry.IntegrationSpec{}, "s"},
+		"plain HTTP":                {"http://mcp.example.com/mcp", registry.IntegrationSpec{}, ""},
+		"a fragment":                {r.world.URL + "/mcp#x", registry.IntegrationSpec{}, ""},
+		"a secret without client":   {r.world.URL + "/mcp", registry.IntegrationSpec{}, "s"},
+		"an unknown setting":        {r.world.URL + "/mcp", registry.IntegrationSpec{Overrides: map[string]json.RawMessage{"token_ulr": json.RawMessage(`"x"`)}}, ""},
+		"a return origin with path": {r.world.URL + "/mcp", registry.IntegrationSpec{ReturnOrigins: []string{"https://app.example.com/x"}}, ""},
+		"a key that is none":        {r.world.URL + "/mcp", registry.IntegrationSpec{ClientKey: credential.NewSecret("key")}, ""},
 		"an issuer that the server does not name": {r.world.URL + "/mcp", registry.IntegrationSpec{
 			Overrides: map[string]json.RawMessage{"issuer": json.RawMessage(`"https://as.example"`)}}, ""},
 	} {
 		_, _, err := r.Put(t.Context(), "files", c.address, c.spec, credential.NewSecret(c.secret))
-		if !errors.Is(err, credential.ErrInvalid) || len(r.registry.Integrations()) != 0 {
-			t.Errorf("%s: %v", name, err)
+		if !errors.Is(err, credential.ErrInvalid) || len(r.registry.Integrations()) != 0 || r.world.registrations() != 0 {
+			t.Errorf("%s: %v, %d registrations", name, err, r.world.registrations())
 		}
+	}
+	if _, _, err := r.Put(t.Context(), "no/name", r.world.URL+"/mcp", registry.IntegrationSpec{}, credential.Secret{}); !errors.Is(err, credential.ErrInvalid) || r.world.registrations() != 0 {
+		t.Errorf("a name that cannot be: %v, %d registrations", err, r.world.registrations())
 	}
 	r.world.Close()
 	_, _, err := r.Put(t.Context(), "files", r.world.URL+"/mcp", registry.IntegrationSpec{}, credential.Secret{})

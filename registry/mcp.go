@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/grantd/grantd/credential"
@@ -85,6 +86,26 @@ func (c clientChange) outdated(old *Integration) bool {
 // says so; else the error is credential.ErrConflict.
 func (r *Registry) PutMCP(ctx context.Context, id string, spec IntegrationSpec, client MCPClient) (in *Integration, created bool, err error) {
 	return r.put(ctx, id, spec, clientChange{secret: client.Secret, manage: client.Manage, fresh: client.New, only: client.Only})
+}
+
+// Check says what is wrong with a spec, as [Registry.PutIntegration] would, and
+// changes nothing: credential.ErrInvalid with a reason.
+func (r *Registry) Check(id string, spec IntegrationSpec) error {
+	if err := credential.CheckName("integration id", id); err != nil {
+		return invalid("%w", err)
+	}
+	facts, err := r.resolve(spec)
+	if err != nil {
+		return invalid("%w", err)
+	}
+	if err := checkSpec(spec, facts); err != nil {
+		return err
+	}
+	if strings.HasPrefix(spec.ClientKey.Reveal(), GenerateKey) {
+		return nil // it is made when it is stored
+	}
+	_, err = givenKey(spec)
+	return err
 }
 
 // changeClient takes away what belongs to another client, and seals the token of
