@@ -12,8 +12,8 @@ import (
 )
 
 // Transfer moves the leadership to another voter, which ought to have shown that
-// it gets entries now (by its Progress, after a Barrier here). Proposals that are under way end first; those that come meanwhile
-// wait, and end with credential.ErrNotOwner once the leadership has moved, or go
+// it gets entries now (by its Progress, after a Barrier here). Proposals that are under way end
+// first; those that come meanwhile wait, and end with credential.ErrNotOwner once the leadership has moved, or go
 // on if it stays. None is lost or of unknown outcome because of it. Errors:
 //
 //   - nil: this node has heard of node as the leader, or is itself the leader
@@ -23,7 +23,7 @@ import (
 //   - credential.ErrConflict: node is no voter; or the leadership was lost, and
 //     another node got it.
 //   - credential.ErrNoQuorum: node did not take over in time (of raft's election
-//     time-out), or ctx ended before anything was begun; this node still leads.
+//     time-out), now or a moment ago, or ctx ended before anything was begun; this node still leads.
 //   - credential.ErrUnknownOutcome: ctx ended while the leadership moved.
 func (g *Group) Transfer(ctx context.Context, node string) error {
 	over, release, err := g.begin(ctx)
@@ -37,6 +37,9 @@ func (g *Group) Transfer(ctx context.Context, node string) error {
 	m, err := g.Members()
 	if err == nil && !slices.Contains(m.Voters, node) {
 		err = fmt.Errorf("%w: %s has no vote in group %d", credential.ErrConflict, node, g.id)
+	}
+	if err == nil && g.spurned.lately(g.ledger.leading(), node) {
+		err = fmt.Errorf("%w: %s did not take over group %d a moment ago", credential.ErrNoQuorum, node, g.id)
 	}
 	if err == nil && !g.work.enter() {
 		err = fmt.Errorf("%w: group %d is closed", credential.ErrNotOwner, g.id)
@@ -102,6 +105,7 @@ func (g *Group) move(ctx context.Context, node string, over <-chan struct{}, mov
 				refused = nil
 				continue
 			}
+			g.spurned.add(g.ledger.leading(), node)
 			moved <- fmt.Errorf("%w: %s did not take over group %d: %w", credential.ErrNoQuorum, node, g.id, err)
 			// Raft refuses proposals for as long as its own attempt lasts, which may
 			// be longer than it waited for it.
