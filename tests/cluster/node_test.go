@@ -39,7 +39,8 @@ type node struct {
 	ca, cert, key string // of the cluster's TLS
 	gossipKey     string
 	dataDir       string
-	more          string // lines at the end of the configuration
+	more          string   // lines at the end of the configuration
+	env           []string // more variables of its environment
 
 	log  *logbook
 	proc *process.Process // of the newest life; nil: there was none
@@ -93,6 +94,7 @@ func (n *node) command(args ...string) *exec.Cmd {
 	must(n.c.t, os.WriteFile(file, []byte(n.configuration()), 0o600))
 	cmd := exec.Command(n.binary, append([]string{"serve", "--config", file}, args...)...)
 	cmd.Dir = n.c.dir
+	cmd.Env = append(os.Environ(), n.env...)
 	return cmd
 }
 

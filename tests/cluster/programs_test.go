@@ -18,7 +18,8 @@ var programs struct {
 	err  error
 }
 
-// program returns the path of grantd, or of certs, which makes certificates.
+// program returns the path of grantd, of certs, which makes certificates, or of
+// pausingjob, an example.
 func program(t testing.TB, name string) string {
 	t.Helper()
 	programs.once.Do(func() {
@@ -28,7 +29,7 @@ func program(t testing.TB, name string) string {
 		if programs.dir, programs.err = os.MkdirTemp("", "grantd-cluster-"); programs.err != nil {
 			return
 		}
-		for name, pkg := range map[string]string{"grantd": "./cmd/node", "certs": "./scripts/certs"} {
+		for name, pkg := range map[string]string{"grantd": "./cmd/node", "certs": "./scripts/certs", "pausingjob": "./client/examples/pausingjob"} {
 			if programs.err = build("../..", pkg, filepath.Join(programs.dir, name)); programs.err != nil {
 				return
 			}
