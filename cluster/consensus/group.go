@@ -34,7 +34,7 @@ type Group struct {
 	urgent  chan *proposal // barriers, which pass while the queue is held up
 	holds   chan bool      // to submit: hold up the queue, or let it go on
 	changes chan struct{}  // capacity 1: full while members or leadership are changed
-	spurned spurned        // who did not take the leadership over; of whoever fills changes
+	spurned spurned        // who did not take the leadership over
 	members *bell          // rings when the configuration has changed
 	notify  chan bool      // from raft: leadership gained or lost
 	feed    *feed

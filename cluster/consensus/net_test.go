@@ -132,7 +132,7 @@ type wire struct {
 
 	mu        sync.Mutex
 	heartbeat func(raft.RPC)
-	answered  func(node string, term uint64, sent time.Time)
+	answered  func(node string, term uint64, sent time.Time, fed bool)
 }
 
 var (
@@ -168,7 +168,7 @@ func (w *wire) SetHeartbeatHandler(fn func(raft.RPC)) {
 }
 
 // OnAnswer implements answering.
-func (w *wire) OnAnswer(fn func(node string, term uint64, sent time.Time)) {
+func (w *wire) OnAnswer(fn func(node string, term uint64, sent time.Time, fed bool)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.answered = fn
@@ -182,7 +182,7 @@ func (w *wire) append(to raft.ServerAddress, args *raft.AppendEntriesRequest, ou
 	fn := w.answered
 	w.mu.Unlock()
 	if err == nil && fn != nil && out.Success && out.Term == args.Term {
-		fn(string(to), args.Term, sent)
+		fn(string(to), args.Term, sent, args.PrevLogEntry > 0 || len(args.Entries) > 0)
 	}
 	return err
 }

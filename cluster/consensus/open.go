@@ -151,7 +151,12 @@ func (h *Host) startRaft(g *Group, log *storage.Log) error {
 		return errors.Join(err, closeTransport(trans))
 	}
 	if t, ok := trans.(answering); ok {
-		t.OnAnswer(func(node string, term uint64, sent time.Time) { g.lease.answered(node, term, sent, g.voters) })
+		t.OnAnswer(func(node string, term uint64, sent time.Time, fed bool) {
+			g.lease.answered(node, term, sent, g.voters)
+			if fed {
+				g.spurned.fed(node, sent)
+			}
+		})
 	}
 	if onlyVoter(g.raft, g.node) {
 		if err := g.campaign(heartbeat); err != nil {
@@ -162,9 +167,9 @@ func (h *Host) startRaft(g *Group, log *storage.Log) error {
 }
 
 // answering is a transport that tells when other nodes have answered as
-// followers. Without it a leader has to prove its leadership for each read.
+// followers; fed: to more than a heartbeat. Without it a leader has to prove its leadership for each read.
 type answering interface {
-	OnAnswer(fn func(node string, term uint64, sent time.Time))
+	OnAnswer(fn func(node string, term uint64, sent time.Time, fed bool))
 }
 
 // closeTransport closes what raft, which did not start, will not close.

@@ -33,7 +33,7 @@ type transport struct {
 	receivers sync.WaitGroup // the goroutines in serve
 	calls     chan raft.RPC
 	heartbeat atomic.Pointer[func(raft.RPC)]
-	answered  atomic.Pointer[func(node string, term uint64, sent time.Time)]
+	answered  atomic.Pointer[func(node string, term uint64, sent time.Time, fed bool)]
 }
 
 // Transport opens a group: from now on its streams are accepted. Addresses of
@@ -128,16 +128,16 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 }
 
 // OnAnswer has fn called for each answer of a node that follows this one: in
-// which term it does, and when the message that it answers was sent. fn must not
-// block. Only the newest fn is called.
-func (t *transport) OnAnswer(fn func(node string, term uint64, sent time.Time)) {
+// which term it does, when the message that it answers was sent, and whether that
+// was about entries of the log and no mere heartbeat. fn must not block. Only the newest fn is called.
+func (t *transport) OnAnswer(fn func(node string, term uint64, sent time.Time, fed bool)) {
 	t.answered.Store(&fn)
 }
 
 // heard passes on what an answer tells of the node that gave it.
 func (t *transport) heard(node string, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse, sent time.Time) {
 	if fn := t.answered.Load(); fn != nil && resp.Success && resp.Term == args.Term {
-		(*fn)(node, args.Term, sent)
+		(*fn)(node, args.Term, sent, args.PrevLogEntry > 0 || len(args.Entries) > 0)
 	}
 }
 
