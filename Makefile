@@ -35,7 +35,7 @@ build: ## build bin/grantd
 .PHONY: test
 test: deps lint vuln ## fetch what the tests need, check the sources, run all tests
 	$(GO) test -race -timeout 15m $(PKG)
-	$(GO) test -timeout 15m ./internal/sim # most of it is not for the race detector
+	$(GO) test -timeout 15m ./actors ./internal/sim # the long tests are not for the race detector
 
 .PHONY: sim
 sim: ## simulate crashes at every write to the disk, and SEEDS random lives, from FIRST on, of a node and of clusters

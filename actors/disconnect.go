@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"errors"
 	"time"
 
 	"github.com/grantd/grantd/credential"
@@ -10,27 +9,25 @@ import (
 // disconnect destroys the tokens at once. With the same write the grant is noted
 // as one to be revoked, which the shard's revoker does in its own time.
 func (a *account) disconnect(m disconnect) {
-	switch {
-	case !a.exists:
-		m.reply <- result{err: credential.ErrNotFound}
-		return
-	case a.rec.State == credential.StateDisconnected:
-		m.reply <- result{account: a.rec}
-		return
-	}
-	err := a.destroyTokens()
-	if m.tries++; errors.Is(err, credential.ErrConflict) && m.tries < commitTries {
-		if err = a.ensure(); err == nil {
-			a.disconnect(m) // anew, on the record that won
-			return
+	var ended bool
+	err := a.anew(func() error {
+		switch {
+		case !a.exists:
+			return credential.ErrNotFound
+		case a.rec.State == credential.StateDisconnected:
+			return nil
 		}
-	}
+		ended = true
+		return a.destroyTokens()
+	})
 	if err != nil {
 		m.reply <- result{err: err}
 		return
 	}
 	m.reply <- result{account: a.rec}
-	a.answerWaiters(nil)
+	if ended {
+		a.answerWaiters(nil)
+	}
 }
 
 func (a *account) destroyTokens() error {

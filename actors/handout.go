@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"errors"
 
 	"github.com/grantd/grantd/credential"
 )
@@ -29,17 +28,11 @@ func (a *account) noteHandout(to credential.Handout) error {
 	if _, noted := a.handouts[to]; noted {
 		return nil
 	}
-	var err error
-	for range commitTries {
+	err := a.anew(func() error {
 		line := a.lines(credential.WhatHandedOut, "", "to agent "+to.Agent+", key "+to.Key)
 		line[0].Generation, line[0].Attempt = to.Generation, ""
-		if err = a.commit(a.rec.Clone(), line, nil); !errors.Is(err, credential.ErrConflict) {
-			break
-		}
-		if loadErr := a.ensure(); loadErr != nil {
-			return loadErr
-		}
-	}
+		return a.commit(a.rec.Clone(), line, nil)
+	})
 	if err != nil {
 		return err
 	}

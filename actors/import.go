@@ -22,24 +22,30 @@ const commitTries = 3
 // needs_reauth and disconnected back to active, or in place of those it has.
 func (a *account) importCredentials(m importCredentials) {
 	var created bool
-	var err error
-	for range commitTries {
+	err := a.anew(func() error {
 		created = !a.exists
-		err = a.tryImport(m.what)
-		if !errors.Is(err, credential.ErrConflict) {
-			break
-		}
-		if loadErr := a.ensure(); loadErr != nil {
-			err = loadErr
-			break
-		}
-	}
+		return a.tryImport(m.what)
+	})
 	if err != nil {
 		m.reply <- result{err: err}
 		return
 	}
 	m.reply <- result{account: a.rec, created: created}
 	a.answerServed()
+}
+
+// anew makes a change that is computed from the record in hand, and computes it
+// anew a few times where the record turns out to have changed meanwhile.
+func (a *account) anew(change func() error) error {
+	for try := 1; ; try++ {
+		err := change()
+		if !errors.Is(err, credential.ErrConflict) || try == commitTries {
+			return err
+		}
+		if err := a.ensure(); err != nil {
+			return err
+		}
+	}
 }
 
 func (a *account) tryImport(what credential.Import) error {

@@ -58,10 +58,7 @@ type (
 		what credential.Import
 	}
 	// disconnect ends the account.
-	disconnect struct {
-		request
-		tries int
-	}
+	disconnect struct{ request }
 	// offered brings an answer from a journal.
 	offered struct {
 		request

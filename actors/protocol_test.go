@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -15,7 +16,12 @@ import (
 	"github.com/grantd/grantd/storage/storagetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if raceEnabled { // see there
+		runtime.GOMAXPROCS(1)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestThousandCallersOfOneExpiredAccountCauseOneRequest(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
