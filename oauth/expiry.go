@@ -78,15 +78,21 @@ func validity(s string, unit catalog.TimeUnit, now time.Time) time.Duration {
 	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
 		return 0
 	}
+	return plausible(inSeconds(f, unit, now))
+}
+
+// inSeconds turns a number of the unit into the seconds that are left at the
+// time now.
+func inSeconds(f float64, unit catalog.TimeUnit, now time.Time) float64 {
 	switch unit {
 	case catalog.Milliseconds:
-		f /= 1000
+		return f / 1000
 	case catalog.Timestamp:
-		f -= float64(now.UnixMilli()) / 1000
+		return f - float64(now.UnixMilli())/1000
 	case catalog.TimestampMillis:
-		f = (f - float64(now.UnixMilli())) / 1000
+		return (f - float64(now.UnixMilli())) / 1000
 	}
-	return plausible(f)
+	return f
 }
 
 // plausible is a lifetime in whole seconds, unless it is none.

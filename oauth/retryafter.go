@@ -44,14 +44,6 @@ func pause(text string, unit catalog.TimeUnit, now time.Time) time.Duration {
 	if err != nil || math.IsNaN(f) || f < 0 || unit == "" || unit == catalog.Seconds {
 		return 0
 	}
-	f = min(f, 1e15) // beyond any time; keeps what follows a number
-	switch unit {
-	case catalog.Milliseconds:
-		f /= 1000
-	case catalog.Timestamp:
-		f -= float64(now.UnixMilli()) / 1000
-	case catalog.TimestampMillis:
-		f = (f - float64(now.UnixMilli())) / 1000
-	}
+	f = inSeconds(min(f, 1e15), unit, now) // beyond any time; keeps what follows a number
 	return min(max(time.Duration(min(f, maxRetryAfter.Seconds())*float64(time.Second)), 0), maxRetryAfter)
 }
