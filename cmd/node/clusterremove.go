@@ -29,7 +29,7 @@ had better run until then; stop it afterwards. Its name is never given again. To
 stop a node for a while, stop its process (SIGTERM), and nothing else. Ask a node
 that stays. What has begun goes on without this command, and cannot be called off.`,
 		flags: func(fs *flag.FlagSet) {
-			fs.BoolVar(&yes, "yes", false, "do not ask (on a terminal it asks)")
+			registerYes(fs, &yes)
 			fs.DurationVar(&timeout, "timeout", defaultRemoveTimeout, "`time` to wait for the end")
 			registerJSON(fs, &asJSON)
 			conn.register(fs)
@@ -43,12 +43,8 @@ that stays. What has begun goes on without this command, and cannot be called of
 				return err
 			}
 			node := in.arg(0)
-			ok, err := in.confirm(yes, "Take "+node+" out of the cluster for good? Its name is never given again.")
-			if err != nil {
+			if err := in.confirm(yes, "Take "+node+" out of the cluster for good? Its name is never given again."); err != nil {
 				return err
-			}
-			if !ok {
-				return errors.New("nothing was done")
 			}
 			r, err := removal{c, in, node}.wait(ctx, timeout)
 			if err != nil {

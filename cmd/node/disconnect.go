@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"flag"
-	"fmt"
 )
 
 func disconnectCommand() command {
@@ -16,7 +15,7 @@ func disconnectCommand() command {
 		args:  []string{"TENANT/ID"},
 		short: "destroy an account's tokens and have its grant revoked at the provider",
 		flags: func(fs *flag.FlagSet) {
-			fs.BoolVar(&yes, "yes", false, "do not ask (on a terminal it asks)")
+			registerYes(fs, &yes)
 			registerJSON(fs, &asJSON)
 			conn.register(fs)
 		},
@@ -28,12 +27,8 @@ func disconnectCommand() command {
 			if err != nil {
 				return err
 			}
-			ok, err := in.confirm(yes, "Destroy the tokens of "+in.arg(0)+"? The account must be authorised again after that.")
-			if err != nil {
+			if err := in.confirm(yes, "Destroy the tokens of "+in.arg(0)+"? The account must be authorised again after that."); err != nil {
 				return err
-			}
-			if !ok {
-				return fmt.Errorf("nothing was done")
 			}
 			a, err := c.Disconnect(ctx, in.arg(0))
 			if err != nil {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
-	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -191,49 +191,16 @@ func showIntegration(in *input, asJSON bool, i wire.Integration) error {
 	if m := i.MCP; m != nil {
 		rows = append(rows, []string{"mcp server", m.URL}, []string{"mcp resource", m.Resource}, []string{"authorization server", m.AuthorizationServer}, []string{"client", m.Client})
 	}
-	for _, name := range sortedNames(i.Settings) {
+	for _, name := range slices.Sorted(maps.Keys(i.Settings)) {
 		rows = append(rows, []string{name, string(i.Settings[name])})
 	}
 	return show(in.Stdout, asJSON, i, rows...)
 }
 
-func sortedNames(m map[string]json.RawMessage) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
 func integrationsDelete() command {
-	var (
-		conn connection
-		yes  bool
-	)
-	return command{
-		name:  "delete",
-		args:  []string{"ID"},
-		short: "delete an integration that no account depends on",
-		flags: func(fs *flag.FlagSet) {
-			fs.BoolVar(&yes, "yes", false, "do not ask (on a terminal it asks)")
-			conn.register(fs)
-		},
-		run: func(ctx context.Context, in *input) error {
-			c, err := conn.open(in)
-			if err != nil {
-				return err
-			}
-			ok, err := in.confirm(yes, "Delete the integration "+in.arg(0)+" and its client secret?")
-			if err != nil {
-				return err
-			}
-			if !ok {
-				return fmt.Errorf("nothing was done")
-			}
-			return c.DeleteIntegration(ctx, in.arg(0))
-		},
-	}
+	return deletion("delete an integration that no account depends on",
+		func(id string) string { return "Delete the integration " + id + " and its client secret?" },
+		(*client.Client).DeleteIntegration)
 }
 
 // settings is a flag.Value that collects field=value. What is wrong it keeps

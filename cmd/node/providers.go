@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"flag"
-	"fmt"
 	"strconv"
 
 	"github.com/grantd/grantd/client"
@@ -117,33 +116,9 @@ folder (catalog.dir).`,
 }
 
 func providersDelete() command {
-	var (
-		conn connection
-		yes  bool
-	)
-	return command{
-		name:  "delete",
-		args:  []string{"ID"},
-		short: "take away an entry that was put; the one below it counts again",
-		flags: func(fs *flag.FlagSet) {
-			fs.BoolVar(&yes, "yes", false, "do not ask (on a terminal it asks)")
-			conn.register(fs)
-		},
-		run: func(ctx context.Context, in *input) error {
-			c, err := conn.open(in)
-			if err != nil {
-				return err
-			}
-			ok, err := in.confirm(yes, "Take the entry "+in.arg(0)+" out of the catalogue?")
-			if err != nil {
-				return err
-			}
-			if !ok {
-				return fmt.Errorf("nothing was done")
-			}
-			return c.DeleteProvider(ctx, in.arg(0))
-		},
-	}
+	return deletion("take away an entry that was put; the one below it counts again",
+		func(id string) string { return "Take the entry " + id + " out of the catalogue?" },
+		(*client.Client).DeleteProvider)
 }
 
 // seconds formats a lifetime; empty where it is not known.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"strings"
@@ -55,17 +57,27 @@ func (in *input) secretLine() (wire.Secret, error) {
 	return wire.Secret(line), nil
 }
 
-// confirm asks a person whether to go on; without a terminal, or with yes, it
-// does not ask.
-func (in *input) confirm(yes bool, question string) (bool, error) {
+// errNothingDone is the answer no.
+var errNothingDone = errors.New("nothing was done")
+
+// confirm asks a person whether to go on; errNothingDone: he would rather not.
+// Without a terminal, or with yes, it does not ask.
+func (in *input) confirm(yes bool, question string) error {
 	if yes || !in.StdinTerminal {
-		return true, nil
+		return nil
 	}
 	fmt.Fprintf(in.Stderr, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(io.LimitReader(in.Stdin, 64)).ReadString('\n')
 	if err != nil && err != io.EOF {
-		return false, fmt.Errorf("read from the terminal: %w", err)
+		return fmt.Errorf("read from the terminal: %w", err)
 	}
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer == "y" || answer == "yes", nil
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return errNothingDone
+	}
+	return nil
+}
+
+// registerYes adds the flag by which confirm does not ask.
+func registerYes(fs *flag.FlagSet, yes *bool) {
+	fs.BoolVar(yes, "yes", false, "do not ask (on a terminal it asks)")
 }
