@@ -1,20 +1,15 @@
 package tests
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/grantd/grantd/tests/browser"
 	"github.com/grantd/grantd/wire"
 )
 
@@ -31,14 +26,15 @@ const (
 )
 
 func TestDashboardInABrowser(t *testing.T) {
-	chromium, node := browserPrograms(t)
+	chromium := browser.Find(t, "browser")
 	g := startGrantd(t)
 	fillDashboard(g)
 	tenantKey := g.makeKey(wire.NewKey{Tenant: "acme.io", Permissions: []string{wire.PermAccountsRead}})
-	seen := browse(t, node, map[string]string{
-		"url": g.base, "executable": chromium, "adminKey": g.key, "tenantKey": tenantKey,
+	var seen dashboardSeen
+	chromium.Run(t, "dashboard.mjs", map[string]string{
+		"url": g.base, "executable": chromium.Executable, "adminKey": g.key, "tenantKey": tenantKey,
 		"account": oddAccount, "dead": deadAccount, "vanishing": leavingAccount, "html": hostileWord, "pictures": t.ArtifactDir(),
-	})
+	}, &seen)
 	for _, check := range []struct {
 		name string
 		do   func(*testing.T)
@@ -59,48 +55,6 @@ func TestDashboardInABrowser(t *testing.T) {
 	} {
 		t.Run(check.name, check.do)
 	}
-}
-
-// browserPrograms finds what the test runs besides grantd.
-func browserPrograms(t *testing.T) (chromium, node string) {
-	t.Helper()
-	for _, name := range []string{"chromium", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			chromium = path
-			break
-		}
-	}
-	if chromium == "" {
-		t.Fatal("the dashboard is tested in Chromium or Chrome, and neither is in PATH: install one (.ci/run does)")
-	}
-	node, err := exec.LookPath("node")
-	if err != nil {
-		t.Fatalf("the browser is driven by Node.js 20 or newer: install it and npm (.ci/run does), then run make deps: %v", err)
-	}
-	if _, err := os.Stat(filepath.Join("browser", "node_modules", "playwright-core")); err != nil {
-		t.Fatalf("what drives the browser is not installed: run make deps, or npm ci in tests/browser: %v", err)
-	}
-	return chromium, node
-}
-
-// browse has the script use the dashboard.
-func browse(t *testing.T, node string, in map[string]string) dashboardSeen {
-	t.Helper()
-	stdin, err := json.Marshal(in)
-	mustDo(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // some 10 s where nothing else runs
-	defer cancel()
-	cmd := exec.CommandContext(ctx, node, "dashboard.mjs")
-	cmd.Dir, cmd.Stdin, cmd.WaitDelay = "browser", bytes.NewReader(stdin), 10*time.Second
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("browser/dashboard.mjs did not get to its end: %v\n%s", err, &stderr)
-	}
-	t.Logf("browser/dashboard.mjs:\n%s", &stderr)
-	var seen dashboardSeen
-	mustDo(t, json.Unmarshal(stdout.Bytes(), &seen))
-	return seen
 }
 
 func (g *grantd) makeKey(k wire.NewKey) string {

@@ -1,22 +1,19 @@
 package tests
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"html/template"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/grantd/grantd/bench/strict"
 	"github.com/grantd/grantd/bench/strict/stricttest"
+	"github.com/grantd/grantd/tests/browser"
 	"github.com/grantd/grantd/wire"
 )
 
@@ -45,7 +42,7 @@ type connectSeen struct {
 // TestConnectLinksInABrowser leads people through links in a real browser without
 // JavaScript, over TLS and behind a proxy, as in production.
 func TestConnectLinksInABrowser(t *testing.T) {
-	chromium, node := browserPrograms(t)
+	chromium := browser.Find(t, "browser")
 	var target atomic.Pointer[url.URL]
 	proxy := httptest.NewTLSServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target.Load()) }})
 	t.Cleanup(proxy.Close)
@@ -86,13 +83,14 @@ func TestConnectLinksInABrowser(t *testing.T) {
 		g.must(http.MethodPost, "/v1/links", wire.NewLink{Tenant: "acme", Account: account, Integration: integration, ReturnURL: back}, &l)
 		return l.URL.Reveal()
 	}
-	seen := visitLinks(t, node, map[string]any{
-		"executable": chromium, "pictures": t.ArtifactDir(), "links": map[string]string{
+	var seen connectSeen
+	chromium.Run(t, "connect.mjs", map[string]any{
+		"executable": chromium.Executable, "pictures": t.ArtifactDir(), "links": map[string]string{
 			"looked": link("looked", "crm", ""), "looked2": link("looked2", "crm", ""), "plain": link("plain", "crm", ""), "returning": link("returning", "crm", product.URL+"/done?x=1"),
 			"denying": link("denying", "denying", ""), "asking": link("asking", "asking", ""), "posting": link("posting", "posting", ""), "stolen": link("stolen", "posting", ""),
 			"nothing": proxy.URL + "/connect/" + strings.Repeat("A", 43),
 		},
-	})
+	}, &seen)
 	seen.check(t, product.URL)
 	for _, id := range []string{"plain", "looked2", "returning", "asking", "posting"} {
 		var a wire.Account
@@ -140,23 +138,6 @@ func postsAnswers(issuer string) http.HandlerFunc {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_ = form.Execute(w, map[string]any{"Action": to.Scheme + "://" + to.Host + to.Path, "Fields": to.Query()})
 	}
-}
-
-func visitLinks(t *testing.T, node string, in any) (seen connectSeen) {
-	t.Helper()
-	stdin, err := json.Marshal(in)
-	mustDo(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, node, "connect.mjs")
-	cmd.Dir, cmd.Stdin, cmd.WaitDelay = "browser", bytes.NewReader(stdin), 10*time.Second
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("browser/connect.mjs did not get to its end: %v\n%s", err, &stderr)
-	}
-	mustDo(t, json.Unmarshal(stdout.Bytes(), &seen))
-	return seen
 }
 
 // check judges what the browser saw.

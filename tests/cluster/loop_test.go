@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,6 +22,7 @@ import (
 	"github.com/grantd/grantd/cluster/ring"
 	"github.com/grantd/grantd/credential"
 	"github.com/grantd/grantd/tests/authserver"
+	"github.com/grantd/grantd/tests/browser"
 	"github.com/grantd/grantd/tests/process"
 	"github.com/grantd/grantd/wire"
 )
@@ -35,7 +35,7 @@ import (
 // goes on.
 func TestDeadGrantIsToldMendedInABrowserAndTheJobGoesOn(t *testing.T) {
 	t.Parallel()
-	chromium, nodejs := browserPrograms(t)
+	chromium := browser.Find(t, "../browser")
 	c := newCluster(t)
 	nodes := c.add("n1", "n2", "n3")
 	balancer := httptest.NewTLSServer(c.balance(nodes))
@@ -96,8 +96,10 @@ func TestDeadGrantIsToldMendedInABrowserAndTheJobGoesOn(t *testing.T) {
 	// The person authorises again.
 	link, err := api.CreateLink(t.Context(), wire.NewLink{Tenant: "acme", Account: "crm", Integration: integration})
 	must(t, err)
-	if page := authorize(t, chromium, nodejs, link.URL.Reveal()); !strings.Contains(page, "is connected") {
-		t.Errorf("the person was told: %s", page)
+	var page struct{ Text string }
+	chromium.Run(t, "authorize.mjs", map[string]string{"executable": chromium.Executable, "link": link.URL.Reveal(), "login": "user-1"}, &page)
+	if !strings.Contains(page.Text, "is connected") {
+		t.Errorf("the person was told: %s", page.Text)
 	}
 	c.awaitState(api, wire.StateActive)
 	receiver.await(c, "integrated_account:reactivated")
@@ -108,39 +110,6 @@ func TestDeadGrantIsToldMendedInABrowserAndTheJobGoesOn(t *testing.T) {
 		t.Errorf("the job says:\n%s", said)
 	}
 	receiver.check(t)
-}
-
-// browserPrograms finds the browser and what drives it.
-func browserPrograms(t *testing.T) (chromium, nodejs string) {
-	t.Helper()
-	for _, name := range []string{"chromium", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			chromium = path
-		}
-	}
-	nodejs, err := exec.LookPath("node")
-	if _, missing := os.Stat("../browser/node_modules/playwright-core"); err != nil || missing != nil || chromium == "" {
-		t.Fatal("a person authorises in Chromium or Chrome, driven by Node.js 20 or newer: .ci/run installs them, and make deps what drives the browser")
-	}
-	return chromium, nodejs
-}
-
-// authorize goes through a link in a browser, and returns what the last page says.
-func authorize(t *testing.T, chromium, nodejs, link string) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
-	defer cancel()
-	in, err := json.Marshal(map[string]string{"executable": chromium, "link": link, "login": "user-1"})
-	must(t, err)
-	cmd := exec.CommandContext(ctx, nodejs, "authorize.mjs")
-	var out, complaints bytes.Buffer
-	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = "../browser", bytes.NewReader(in), &out, &complaints
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("the person did not get to the end: %v\n%s", err, &complaints)
-	}
-	var page struct{ Text string }
-	must(t, json.Unmarshal(out.Bytes(), &page))
-	return page.Text
 }
 
 // balance is a load balancer in front of the nodes that run.
